@@ -1,0 +1,136 @@
+"""Programs become timelines: the one place where a machine's steps are run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from codesign.config import CodesignError
+from codesign.kernels.scoreboard import run_steps
+from codesign.schedule.program import (
+    DONE,
+    ENGINE_READY,
+    ENGINE_RELEASED,
+    INPUTS_READY,
+    Int64,
+    Program,
+)
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Start and end cycle of every step of a program.
+
+    A step is ready when the steps it depends on have ended; it waits until its unit serves it, holds the
+    unit for its busy cycles, and ends `latency_cycles` after that.
+    """
+
+    program: Program
+    ready: Int64
+    start: Int64
+    end: Int64
+
+    @property
+    def cycles(self) -> int:
+        """Cycles from 0 until the last step has ended."""
+        return int(self.end.max()) if len(self.end) else 0
+
+    def busy_cycles(self) -> dict[str, int]:
+        """Server-cycles during which each unit was held."""
+        held = np.bincount(
+            self.program.unit, weights=self.program.busy_cycles, minlength=len(self.program.units)
+        )
+        return {unit.name: int(held[i]) for i, unit in enumerate(self.program.units)}
+
+    def stall_cycles(self) -> dict[str, int]:
+        """Cycles that ready steps waited for each unit, summed over its steps."""
+        waited = np.bincount(
+            self.program.unit, weights=self.start - self.ready, minlength=len(self.program.units)
+        )
+        return {unit.name: int(waited[i]) for i, unit in enumerate(self.program.units)}
+
+
+def simulate(program: Program) -> Timeline:
+    """Run every step of a program at the earliest cycle that its dependencies and units allow."""
+    ready, start, end = run_steps(
+        program.unit,
+        program.busy_cycles,
+        program.latency_cycles,
+        program.dep_ptr,
+        program.dep_idx,
+        np.array([unit.servers for unit in program.units], dtype=np.int64),
+        np.array([int(unit.order) for unit in program.units], dtype=np.int8),
+    )
+    return Timeline(program, ready, start, end)
+
+
+@dataclass(frozen=True)
+class Linked:
+    """The programs of several operators as one, and where each operator's steps lie in it."""
+
+    program: Program
+    first: Int64
+    """Operator i owns steps first[i] to first[i + 1]."""
+
+    def owner(self) -> Int64:
+        """The operator of every step."""
+        return np.repeat(np.arange(len(self.first) - 1), np.diff(self.first))
+
+
+def link(
+    programs: Sequence[Program],
+    deps: Sequence[Sequence[int]],
+    engines: Sequence[str],
+) -> Linked:
+    """Join operators' programs into one that shares the machine's units.
+
+    Operator i begins to read its inputs when the operators `deps[i]`, all earlier, are done; it begins to
+    fill the buffers of its engine when the last earlier operator with the same `engines` entry has begun
+    to free them. Raises CodesignError when the programs do not name the same units and actions.
+    """
+    head = programs[0]
+    if any(p.units != head.units or p.actions != head.actions for p in programs):
+        raise CodesignError("programs of different machines cannot be linked")
+    sizes = np.array([len(p) for p in programs], dtype=np.int64)
+    first = np.concatenate([[0], np.cumsum(sizes)])
+    rows: list[int] = []
+    targets: list[int] = []
+    last_of_engine: dict[str, int] = {}
+    for i, engine in enumerate(engines):
+        for dep in deps[i]:
+            rows.append(int(first[i]) + INPUTS_READY)
+            targets.append(int(first[dep + 1]) + DONE)
+        if engine in last_of_engine:
+            rows.append(int(first[i]) + ENGINE_READY)
+            targets.append(int(first[last_of_engine[engine] + 1]) + ENGINE_RELEASED)
+        last_of_engine[engine] = i
+    counts = np.concatenate([np.diff(p.dep_ptr) for p in programs])
+    inner = np.concatenate([p.dep_idx + start for p, start in zip(programs, first[:-1], strict=True)])
+    outer = np.bincount(np.array(rows, dtype=np.int64), minlength=len(counts))
+    dep_ptr = np.concatenate([[0], np.cumsum(counts + outer)])
+    dep_idx = np.empty(len(inner) + len(rows), dtype=np.int64)
+    of_row = np.concatenate([np.repeat(np.arange(len(counts)), counts), np.array(rows, dtype=np.int64)])
+    dep_idx[np.argsort(np.argsort(of_row, kind="stable"), kind="stable")] = np.concatenate(
+        [inner, np.array(targets, dtype=np.int64)]
+    )
+    tallies: dict[str, int] = {}
+    for program in programs:
+        for action, amount in program.tallies.items():
+            tallies[action] = tallies.get(action, 0) + amount
+    return Linked(
+        Program(
+            units=head.units,
+            actions=head.actions,
+            unit=np.concatenate([p.unit for p in programs]),
+            busy_cycles=np.concatenate([p.busy_cycles for p in programs]),
+            latency_cycles=np.concatenate([p.latency_cycles for p in programs]),
+            action=np.concatenate([p.action for p in programs]),
+            count=np.concatenate([p.count for p in programs]),
+            dep_ptr=dep_ptr,
+            dep_idx=dep_idx,
+            tallies=tallies,
+        ),
+        first,
+    )

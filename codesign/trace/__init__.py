@@ -1,0 +1,1 @@
+"""Models as operator traces: shapes, data types, operand patterns and dependencies, without a machine."""

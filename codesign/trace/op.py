@@ -1,0 +1,240 @@
+"""The operators of a model and their dependency graph, with no machine in sight."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from codesign.config import CodesignError, fingerprint
+from codesign.sparsity.mask import Mask
+from codesign.sparsity.pattern import DENSE, Pattern
+from codesign.units import DTYPE_BYTES
+
+if TYPE_CHECKING:
+    import networkx
+
+
+class Kind(StrEnum):
+    """What an operator computes."""
+
+    GEMM = "gemm"
+    CONV = "conv"
+    ATTENTION = "attention"
+    """A product of two activations; `groups` counts batch times heads."""
+    EMBEDDING = "embedding"
+    NORM = "norm"
+    SOFTMAX = "softmax"
+    ELEMENTWISE = "elementwise"
+    REDUCTION = "reduction"
+    UPDATE = "update"
+    """The optimiser's step over one weight tensor."""
+
+
+MATMUL_KINDS = frozenset({Kind.GEMM, Kind.CONV, Kind.ATTENTION})
+
+
+class Phase(StrEnum):
+    """Where in inference or in a training step an operator stands."""
+
+    FORWARD = "forward"
+    BACKWARD_DATA = "backward_data"
+    BACKWARD_WEIGHT = "backward_weight"
+    UPDATE = "update"
+    PREFILL = "prefill"
+    DECODE = "decode"
+
+
+@dataclass(frozen=True, slots=True)
+class Conv:
+    """The window of a convolution; sizes in elements, input and output in NHWC terms.
+
+    For `backward_data` the fields describe the convolution that is really computed: the output
+    gradient is the input, `dilation` of the input by the forward stride is `input_dilation`.
+    """
+
+    batch: int
+    in_h: int
+    in_w: int
+    in_channels: int
+    out_channels: int
+    kernel_h: int
+    kernel_w: int
+    stride_h: int = 1
+    stride_w: int = 1
+    padding_h: int = 0
+    padding_w: int = 0
+    groups: int = 1
+    out_h: int = 0
+    out_w: int = 0
+
+    @property
+    def in_elements(self) -> int:
+        return self.batch * self.in_h * self.in_w * self.in_channels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Op:
+    """One operator: `groups` independent products C (m x n) = A (m x k) . B (k x n), or vector work.
+
+    Matrix kinds use `m, n, k, groups`; B holds the weights where `weight` names a tensor. The masks of
+    B are kept in the layout of a linear layer's weight: n rows of k, the reduction last.
+    Vector kinds use `elements`: each of `passes` sweeps touches every element once, `alu_per_element`
+    and `special_per_element` count simple and transcendental operations, `reads` and `writes` count
+    elements moved between memory and the vector unit.
+    """
+
+    name: str
+    kind: Kind
+    phase: Phase
+    layer: str = ""
+    """Module path; several operators share it."""
+    m: int = 0
+    n: int = 0
+    k: int = 0
+    groups: int = 1
+    conv: Conv | None = None
+    weight: str | None = None
+    """Name of the parameter that the operator reads as B, or whose gradient or update it computes."""
+    a_pattern: Pattern = DENSE
+    b_pattern: Pattern = DENSE
+    a_dtype: str = "fp16"
+    b_dtype: str = "fp16"
+    c_dtype: str = "fp16"
+    b_shared: bool = False
+    """Every group multiplies the same B (a weight that is broadcast over a batch dimension)."""
+    elements: int = 0
+    passes: int = 0
+    alu_per_element: int = 0
+    special_per_element: int = 0
+    reads: int = 0
+    writes: int = 0
+    repeats: int = 1
+    """How many times the operator runs in succession with identical content."""
+    deps: tuple[str, ...] = ()
+
+    @property
+    def is_matmul(self) -> bool:
+        return self.kind in MATMUL_KINDS
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one dense run, times `repeats`."""
+        return self.groups * self.m * self.n * self.k * self.repeats if self.is_matmul else 0
+
+    @property
+    def a_elements(self) -> int:
+        """Unique elements of A: a convolution reads its input map, not the im2col matrix."""
+        if self.conv is not None:
+            return self.conv.in_elements
+        return self.groups * self.m * self.k
+
+    @property
+    def b_elements(self) -> int:
+        return (1 if self.b_shared else self.groups) * self.k * self.n
+
+    @property
+    def c_elements(self) -> int:
+        return self.groups * self.m * self.n
+
+    @property
+    def a_bytes(self) -> int:
+        return ceil_bytes(self.a_elements, self.a_dtype)
+
+    @property
+    def b_bytes(self) -> int:
+        """Bytes of a dense B."""
+        return ceil_bytes(self.b_elements, self.b_dtype)
+
+    @property
+    def c_bytes(self) -> int:
+        return ceil_bytes(self.c_elements, self.c_dtype)
+
+    @property
+    def shape_key(self) -> tuple[object, ...]:
+        """Everything that decides the cost of the operator: all fields but its names and dependencies."""
+        return tuple(getattr(self, f.name) for f in fields(self) if f.name not in _LABELS)
+
+
+_LABELS = frozenset({"name", "layer", "weight", "deps", "phase"})
+
+
+def ceil_bytes(elements: int, dtype: str) -> int:
+    """Whole bytes that `elements` packed values of `dtype` take."""
+    numerator, denominator = DTYPE_BYTES[dtype]
+    return -(-elements * numerator // denominator)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A directed acyclic graph of operators in an order in which they can run.
+
+    `masks` holds real masks by operator name (n rows of k, reduction last); an operator whose pattern is
+    sparse and has no entry gets a mask sampled from its pattern. `parameters` counts trainable elements by
+    tensor name. Raises CodesignError when a name is repeated or a dependency does not come earlier.
+    """
+
+    name: str
+    ops: tuple[Op, ...]
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    masks: Mapping[str, Mask] = field(default_factory=dict)
+    meta: Mapping[str, str | int | float] = field(default_factory=dict)
+    """How the trace was made: phase, batch, seq, context, source, policies and their consequences."""
+
+    def __post_init__(self) -> None:
+        for attribute in ("parameters", "masks", "meta"):
+            object.__setattr__(self, attribute, MappingProxyType(dict(getattr(self, attribute))))
+        seen: set[str] = set()
+        for op in self.ops:
+            if op.name in seen:
+                raise CodesignError(f"trace {self.name}: two operators are named {op.name!r}")
+            for dep in op.deps:
+                if dep not in seen:
+                    raise CodesignError(
+                        f"trace {self.name}: {op.name!r} depends on {dep!r}, which does not come earlier"
+                    )
+            seen.add(op.name)
+        for masked in self.masks:
+            if masked not in seen:
+                raise CodesignError(f"trace {self.name}: a mask is given for {masked!r}, no such operator")
+
+    def __iter__(self) -> Iterator[Op]:
+        return iter(self.ops)
+
+    def __len__(self) -> int:
+        return len(self.ops)
+
+    def __getitem__(self, name: str) -> Op:
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Op]:
+        return {op.name: op for op in self.ops}
+
+    @property
+    def macs(self) -> int:
+        """Dense multiply-accumulates of the whole trace."""
+        return sum(op.macs for op in self.ops)
+
+    @property
+    def parameter_count(self) -> int:
+        return sum(self.parameters.values())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Equal for traces that any machine must treat alike."""
+        content = [(op.name, op.deps, *op.shape_key) for op in self.ops]
+        return fingerprint([content, {name: mask.fingerprint for name, mask in self.masks.items()}])
+
+    def graph(self) -> networkx.DiGraph[str]:
+        """The dependency graph, one node for each operator with the operator under `op`."""
+        import networkx
+
+        graph = networkx.DiGraph()
+        for op in self.ops:
+            graph.add_node(op.name, op=op)
+            graph.add_edges_from((dep, op.name) for dep in op.deps)
+        return graph
