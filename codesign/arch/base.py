@@ -1,0 +1,195 @@
+"""What a machine is: a specification from YAML, and a class that lowers operators to step tables."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+from typing import Any, ClassVar, Generic, TypeVar
+
+from pydantic import Field, model_validator
+
+from codesign.arch.parts import Anchor, Component, EnergyOverrides, Source, Status, Technology
+from codesign.config import Spec, leaves
+from codesign.schedule.program import Program
+from codesign.sparsity.mask import Mask
+from codesign.trace.op import Op
+
+
+class Fidelity(StrEnum):
+    """How closely a machine is followed."""
+
+    TILE = "tile"
+    """Expected densities and closed forms, a handful of steps for each operator."""
+    ROW = "row"
+    """The real mask: every fold takes as long as its slowest lane, every tile is a step."""
+    CYCLE = "cycle"
+    """Every processing element is stepped, and computes its numbers."""
+
+
+_UNSOURCED = ("sources", "anchors")
+
+
+class ArchSpec(Spec):
+    """What every machine file states.
+
+    Raises ConfigError when a number is covered by no entry of `sources`, or an entry covers nothing.
+    """
+
+    machine: str
+    name: str = Field(min_length=1)
+    description: str = ""
+    clock_mhz: float = Field(gt=0)
+    technology: Technology
+    energy: EnergyOverrides = EnergyOverrides()
+    sources: dict[str, Source] = Field(default_factory=dict)
+    anchors: tuple[Anchor, ...] = ()
+
+    @model_validator(mode="after")
+    def _every_number_has_a_source(self) -> ArchSpec:
+        numbers = [path for path, _ in self.numbers()]
+        bare = [path for path in numbers if self.source_of(path) is None]
+        idle = [
+            key
+            for key in self.sources
+            if not any(path == key or path.startswith(key + ".") for path in numbers)
+        ]
+        if bare:
+            raise ValueError(
+                f"no entry of `sources` covers {', '.join(bare)}; "
+                "name its source, or write status: assumed"
+            )
+        if idle:
+            raise ValueError(f"`sources` names {', '.join(idle)}, where this file has no number")
+        return self
+
+    def numbers(self) -> list[tuple[str, int | float]]:
+        """Dotted path and value of every number that says something about the machine."""
+        return [
+            (path, value)
+            for path, value in leaves(self)
+            if isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and path.split(".")[0] not in _UNSOURCED
+        ]
+
+    def source_of(self, path: str) -> Source | None:
+        """The entry of `sources` with the longest prefix of a dotted path."""
+        parts = path.split(".")
+        for length in range(len(parts), 0, -1):
+            found = self.sources.get(".".join(parts[:length]))
+            if found is not None:
+                return found
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Assumption:
+    """A number of the result's ancestry that nobody published."""
+
+    path: str
+    value: float
+    status: Status
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """How an operator is laid on a machine: dataflow, tile sizes in elements, and order of the outer loops.
+
+    `order` is "mn" (the tiles of B pass by each tile of A) or "nm" (the reverse); the reduction is
+    innermost. `tile_groups` independent products share a tile.
+    """
+
+    dataflow: str
+    tile_m: int
+    tile_n: int
+    tile_k: int
+    tile_groups: int = 1
+    order: str = "mn"
+
+    def __str__(self) -> str:
+        return f"{self.dataflow} {self.tile_m}x{self.tile_n}x{self.tile_k} {self.order}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sparse:
+    """What a machine is told of an operator's zeros: the pattern is on the operator; the mask may be real."""
+
+    mask: Mask | None = None
+    """Of B, n rows (times groups) of k; None where the pattern's counts are exact or B is dense."""
+
+
+S = TypeVar("S", bound=ArchSpec)
+
+
+class Machine(ABC, Generic[S]):
+    """A machine family; an instance is one machine file.
+
+    A family is one module in `codesign.arch` (or a plug-in of the entry-point group
+    `codesign.architectures`) that defines a subclass of this and of ArchSpec.
+    """
+
+    spec_type: ClassVar[type[ArchSpec]]
+
+    def __init__(self, spec: S) -> None:
+        self.spec: S = spec
+
+    @abstractmethod
+    def supports(self, op: Op) -> bool:
+        """Whether the machine can run the operator at all."""
+
+    @abstractmethod
+    def exploits(self, op: Op) -> bool:
+        """Whether the zeros of the operator's B save work here; if not, it runs dense."""
+
+    def note(self, op: Op) -> str | None:
+        """One line for the report when the operator does not run as its pattern suggests."""
+        if op.is_matmul and not op.b_pattern.is_dense and not self.exploits(op):
+            return f"{op.b_pattern} runs dense on {self.spec.name}"
+        return None
+
+    @abstractmethod
+    def engine(self, op: Op) -> str:
+        """Name of the unit whose buffers the operator occupies."""
+
+    @abstractmethod
+    def mappings(self, op: Op) -> Sequence[Mapping]:
+        """Candidate mappings, the first of which always works."""
+
+    @abstractmethod
+    def lower(self, op: Op, mapping: Mapping, sparse: Sparse, fidelity: Fidelity) -> Program:
+        """Step tables of one run of the operator."""
+
+    @abstractmethod
+    def peak_macs_per_cycle(self, op: Op) -> Fraction:
+        """Dense-equivalent MACs that the operator could do per cycle if nothing ever waited."""
+
+    @abstractmethod
+    def components(self) -> Sequence[Component]:
+        """The blocks that metrics charge energy and area for."""
+
+    @property
+    @abstractmethod
+    def dram_bytes_per_cycle(self) -> float:
+        """Peak off-chip bandwidth."""
+
+    def needs_mask(self, op: Op) -> bool:
+        """Whether lowering at row or cycle fidelity depends on where the zeros are."""
+        return self.exploits(op)
+
+    def assumptions(self) -> tuple[Assumption, ...]:
+        """The numbers of the machine file that are unverified or assumed."""
+        from codesign.arch.parts import DOUBTFUL
+
+        rows = []
+        for path, value in self.spec.numbers():
+            source = self.spec.source_of(path)
+            if source is not None and source.status in DOUBTFUL:
+                rows.append(Assumption(path, value, source.status, source.source))
+        return tuple(rows)
+
+
+AnyMachine = Machine[Any]

@@ -1,0 +1,97 @@
+"""Parts that machines are built of: what a user writes about them, and what metrics must know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
+
+from codesign.config import Spec
+from codesign.units import DTypeName
+
+Status = Literal["published", "derived", "measured", "unverified", "assumed", "chosen"]
+"""How much a number can be trusted; `chosen` is a free parameter of a design."""
+
+DOUBTFUL: frozenset[Status] = frozenset({"unverified", "assumed"})
+
+
+class Source(Spec):
+    """Where the numbers below one dotted path of a machine file come from."""
+
+    status: Status
+    source: str = Field(min_length=1)
+
+
+class Anchor(Spec):
+    """A published number that the machine must reproduce."""
+
+    workload: str
+    quantity: str
+    value: float
+    tolerance: float = Field(gt=0, description="largest accepted relative deviation")
+    source: str = Field(min_length=1)
+    options: dict[str, str | int | float | bool] = Field(default_factory=dict)
+
+
+class Technology(Spec):
+    """Silicon process for energy, area and leakage."""
+
+    node_nm: int = Field(ge=3, le=130)
+    leakage_mw_per_mm2: float = Field(ge=0)
+
+
+class DramLink(Spec):
+    """Off-chip memory as a link of finite bandwidth and latency."""
+
+    kind: Literal["ddr3", "ddr4", "lpddr4", "lpddr5", "gddr6", "hbm2", "hbm2e", "hbm3", "hbm3e"]
+    bytes_per_cycle: float = Field(gt=0)
+    latency_cycles: int = Field(ge=0)
+
+
+class Scratchpad(Spec):
+    """A double-buffered on-chip memory: half of it computes while the other half is filled."""
+
+    capacity_bytes: int = Field(ge=64)
+    width_bytes: int = Field(ge=1, description="bytes of one access")
+
+
+class VectorUnit(Spec):
+    """Lanes for everything that is not a matrix product."""
+
+    lanes: int = Field(ge=1)
+    alu_per_lane: int = Field(ge=1, description="simple operations that a lane's pipeline does per cycle")
+    special_cycles: int = Field(
+        ge=1, description="lane cycles of one exponential, root or division"
+    )
+    latency_cycles: int = Field(ge=0)
+    buffer_bytes: int = Field(ge=64)
+
+
+class EnergyOverrides(Spec):
+    """Energies per action that replace the reference table; absent ones are derived from it."""
+
+    mac_pj: float | None = Field(default=None, ge=0)
+    dram_pj_per_byte: float | None = Field(default=None, ge=0)
+    sram_pj_per_byte: float | None = Field(default=None, ge=0)
+    register_pj_per_byte: float | None = Field(default=None, ge=0)
+    vector_alu_pj: float | None = Field(default=None, ge=0)
+    vector_special_pj: float | None = Field(default=None, ge=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Component:
+    """One kind of hardware block, as metrics see it: it has an area, and its actions have energies."""
+
+    name: str
+    """Also the part under which energy and area are reported."""
+    kind: Literal["mac", "sram", "register", "dram", "vector", "compare"]
+    actions: tuple[str, ...]
+    """Program actions that this block performs; counts are bytes for memories, operations else."""
+    instances: int = 1
+    dtype: DTypeName = "fp16"
+    accumulate_dtype: DTypeName = "fp32"
+    capacity_bytes: int = 0
+    """Per instance: of an SRAM, or of the registers."""
+    width_bytes: int = 0
+    dram_kind: str = ""

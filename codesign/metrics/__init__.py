@@ -1,0 +1,1 @@
+"""Energy, area and the rows of numbers that a simulation ends in."""
