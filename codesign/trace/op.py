@@ -53,7 +53,8 @@ class Conv:
     """The window of a convolution; sizes in elements, input and output in NHWC terms.
 
     For `backward_data` the fields describe the convolution that is really computed: the output
-    gradient is the input, `dilation` of the input by the forward stride is `input_dilation`.
+    gradient is the input, and `input_dilation` is the forward stride. For `backward_weight` they
+    repeat the forward convolution, whose input is operand A.
     """
 
     batch: int
@@ -70,10 +71,16 @@ class Conv:
     groups: int = 1
     out_h: int = 0
     out_w: int = 0
+    input_dilation_h: int = 1
+    input_dilation_w: int = 1
 
     @property
     def in_elements(self) -> int:
         return self.batch * self.in_h * self.in_w * self.in_channels
+
+    @property
+    def out_elements(self) -> int:
+        return self.batch * self.out_h * self.out_w * self.out_channels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,10 +88,11 @@ class Op:
     """One operator: `groups` independent products C (m x n) = A (m x k) . B (k x n), or vector work.
 
     Matrix kinds use `m, n, k, groups`; B holds the weights where `weight` names a tensor. The masks of
-    B are kept in the layout of a linear layer's weight: n rows of k, the reduction last.
+    B are kept in the layout of a linear layer's weight: groups * n rows of k, the reduction last.
     Vector kinds use `elements`: each of `passes` sweeps touches every element once, `alu_per_element`
-    and `special_per_element` count simple and transcendental operations, `reads` and `writes` count
-    elements moved between memory and the vector unit.
+    and `special_per_element` count simple and transcendental operations of all passes together.
+    `reads` (of a_dtype) and `writes` (of c_dtype) count elements moved between memory and the vector
+    unit, `b_reads` and `b_writes` those of a second operand of b_dtype: optimiser state, indices.
     """
 
     name: str
@@ -92,6 +100,8 @@ class Op:
     phase: Phase
     layer: str = ""
     """Module path; several operators share it."""
+    function: str = ""
+    """What a vector operator computes: a row of `trace.vector_work`."""
     m: int = 0
     n: int = 0
     k: int = 0
@@ -112,6 +122,8 @@ class Op:
     special_per_element: int = 0
     reads: int = 0
     writes: int = 0
+    b_reads: int = 0
+    b_writes: int = 0
     repeats: int = 1
     """How many times the operator runs in succession with identical content."""
     deps: tuple[str, ...] = ()
@@ -138,6 +150,9 @@ class Op:
 
     @property
     def c_elements(self) -> int:
+        """Unique elements of C: a backward-data convolution writes its whole input map."""
+        if self.conv is not None and self.phase is Phase.BACKWARD_DATA:
+            return self.conv.out_elements
         return self.groups * self.m * self.n
 
     @property
@@ -154,12 +169,22 @@ class Op:
         return ceil_bytes(self.c_elements, self.c_dtype)
 
     @property
+    def read_bytes(self) -> int:
+        """Bytes that a vector operator reads, both operands together."""
+        return ceil_bytes(self.reads, self.a_dtype) + ceil_bytes(self.b_reads, self.b_dtype)
+
+    @property
+    def write_bytes(self) -> int:
+        """Bytes that a vector operator writes, both operands together."""
+        return ceil_bytes(self.writes, self.c_dtype) + ceil_bytes(self.b_writes, self.b_dtype)
+
+    @property
     def shape_key(self) -> tuple[object, ...]:
         """Everything that decides the cost of the operator: all fields but its names and dependencies."""
         return tuple(getattr(self, f.name) for f in fields(self) if f.name not in _LABELS)
 
 
-_LABELS = frozenset({"name", "layer", "weight", "deps", "phase"})
+_LABELS = frozenset({"name", "layer", "weight", "deps", "phase", "function"})
 
 
 def ceil_bytes(elements: int, dtype: str) -> int:
