@@ -1,0 +1,128 @@
+"""What a sparsity pattern is, and the steps that several patterns share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codesign.config import CodesignError, fingerprint
+from codesign.sparsity.storage import Format
+from codesign.sparsity.mask import Mask
+
+Weights = NDArray[Any]
+Flags = NDArray[np.bool_]
+
+MAX_SIZE = 65_536
+"""Largest group and largest block edge."""
+MAX_ELEMENTS = 1 << 32
+"""Masks are sampled up to this number of elements, the range of one random draw."""
+
+
+class Pattern(ABC):
+    """Which elements of a matrix may be kept; `str` gives the text that `parse_pattern` reads."""
+
+    @property
+    @abstractmethod
+    def density(self) -> float:
+        """Fraction of the elements that is kept, ragged edges and rounding left out."""
+
+    @property
+    def is_dense(self) -> bool:
+        """Everything is kept, whatever the shape."""
+        return self.density == 1.0
+
+    @property
+    @abstractmethod
+    def format(self) -> Format:
+        """The storage format that fits the pattern."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return fingerprint(["pattern", str(self)])
+
+    @abstractmethod
+    def transpose(self) -> Pattern:
+        """The pattern of the transposed matrix."""
+
+    @abstractmethod
+    def project(self, weights: Weights) -> Mask:
+        """The mask of the pattern that keeps the largest sum of magnitudes; ties go to the lower index.
+
+        `weights` is a real matrix [rows, cols]. Raises CodesignError for other arrays and for NaN.
+        """
+
+    @abstractmethod
+    def sample(self, rows: int, cols: int, seed: int) -> Mask:
+        """A mask of the pattern, each equally likely, decided by the seed on every platform."""
+
+    @abstractmethod
+    def accepts(self, mask: Mask) -> bool:
+        """Whether some mask of the pattern keeps everything that `mask` keeps."""
+
+    @abstractmethod
+    def stored_units(self, rows: int, cols: int) -> int:
+        """How many units of its natural format a mask of the pattern fills."""
+
+    def exact_nnz(self, rows: int, cols: int) -> int | None:
+        """Kept elements of every mask of this shape, or None where masks differ."""
+        return None
+
+    def exact_group_count(self, m: int) -> int | None:
+        """Kept elements of every full group of m neighbouring columns, or None where groups differ."""
+        return m if self.is_dense else None
+
+
+def magnitudes(weights: Weights) -> Weights:
+    """Absolute values of a real matrix, exact for every NumPy number type of up to 64 bits.
+
+    Raises CodesignError for another number of dimensions, another type, an empty matrix, or NaN.
+    """
+    if weights.ndim != 2 or weights.size == 0:
+        raise CodesignError(f"weights are a matrix that is not empty, got shape {weights.shape}")
+    if weights.dtype.kind == "f":
+        if np.isnan(weights).any():
+            raise CodesignError("weights hold NaN, which has no magnitude to choose by")
+        return np.abs(weights.astype(np.float64 if weights.itemsize > 4 else np.float32))
+    if weights.dtype.kind == "i":
+        return np.abs(weights.astype(np.int64)).view(np.uint64)
+    if weights.dtype.kind in "ub":
+        return weights.astype(np.uint64)
+    raise CodesignError(f"weights are real numbers, got {weights.dtype}")
+
+
+def largest(scores: Weights, kept: int) -> Flags:
+    """True at the `kept` largest of a vector, the lower index first among equals."""
+    if kept == 0:
+        return np.zeros(len(scores), np.bool_)
+    threshold = np.partition(scores, len(scores) - kept)[len(scores) - kept]
+    flags: Flags = scores > threshold
+    flags[np.flatnonzero(scores == threshold)[: kept - np.count_nonzero(flags)]] = True
+    return flags
+
+
+def require_shape(rows: int, cols: int) -> None:
+    """Raise CodesignError unless masks of this shape can be sampled."""
+    if rows < 1 or cols < 1 or rows * cols > MAX_ELEMENTS:
+        raise CodesignError(
+            f"a mask has at least one row and one column and is sampled up to {MAX_ELEMENTS} elements, "
+            f"got {rows} x {cols}"
+        )
+
+
+def require_count(name: str, value: int) -> None:
+    """Raise CodesignError unless a size of a pattern is an integer from 1 to MAX_SIZE."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_SIZE:
+        raise CodesignError(
+            f"{name} of a pattern is an integer from 1 to {MAX_SIZE}, got {str(value)[:40]}"
+        )
+
+
+def sampling_key(seed: int) -> np.uint64:
+    """The seed as the kernels take it; raises CodesignError outside 0 <= seed < 2**64."""
+    if not 0 <= seed < 1 << 64:
+        raise CodesignError(f"a seed is an integer from 0 to 2**64 - 1, got {str(seed)[:40]}")
+    return np.uint64(seed)
