@@ -1,4 +1,4 @@
-"""Specs: frozen, validated values read from strict YAML, with every fault of a file named at once."""
+"""Specs: frozen, validated values from strict YAML, with every fault of a file named at once."""
 
 from __future__ import annotations
 
@@ -9,12 +9,20 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Final, Literal, TypeVar, Union, get_args, get_origin
+from types import MappingProxyType
+from typing import Any, Final, Literal, TypeVar, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import ErrorDetails
 
+from codesign.spec_errors import (
+    child,
+    fault_of,
+    fields_of,
+    fitting,
+    is_class,
+    key_types,
+    locate,
+)
 from codesign.yaml12 import (
     MAX_DEPTH,
     MAX_INTEGER,
@@ -29,7 +37,6 @@ from codesign.yaml12 import (
     dotted,
     load_yaml,
     parse_yaml,
-    plain_scalar,
     read_bytes,
     read_document,
     show,
@@ -57,10 +64,11 @@ OVERRIDE: Final = "--set"
 
 
 class Spec(BaseModel):
-    """Base of everything that is read from YAML: frozen, strict about types, closed to unknown keys.
+    """Base of all that is read from YAML: frozen, strict about types, closed to unknown keys.
 
-    An integer is taken for a float field, no other type for another. `load_spec` also takes a YAML list
-    for a tuple field and the value of an Enum for the Enum. The keys of a mapping field are text.
+    An integer is taken for a float field, no other type for another. `load_spec` also takes a
+    YAML list for a tuple field and the value of an Enum for the Enum. The keys of a mapping field
+    are text. A validator refuses a value by raising CodesignError or ValueError.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
@@ -68,27 +76,28 @@ class Spec(BaseModel):
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         for name, info in cls.model_fields.items():
-            for key in _key_types(info.annotation):
-                if key is not str and get_origin(key) is not Literal and not _is(key, Enum):
+            for key in key_types(info.annotation):
+                if key is not str and get_origin(key) is not Literal and not is_class(key, Enum):
                     raise TypeError(f"{cls.__name__}.{name}: the keys of a mapping must be text")
 
     @property
     def fingerprint(self) -> str:
-        """Equal for equal content, whatever the order of keys and whether defaults were written out."""
+        """Equal for equal content, whatever the order of keys, defaults written out or not."""
         return fingerprint(
             (type(self).__name__, {n: getattr(self, n) for n in type(self).model_fields})
         )
 
 
 T = TypeVar("T", bound=Spec)
+NO_LINES: Final[Lines] = MappingProxyType({})
 
 
 def load_spec(
     cls: type[T],
     source: Path | Document,
-    overrides: Mapping[str, object] = {},  # noqa: B006
+    overrides: Mapping[str, object] = {},
 ) -> T:
-    """The Spec that a YAML file holds, with the values at the dotted paths `overrides` put in first.
+    """The Spec that a YAML file holds, after the values at the dotted paths `overrides` are put in.
 
     Raises ConfigError with every fault of the file and of the overrides.
     """
@@ -107,9 +116,10 @@ def load_spec(
     try:
         spec = _validated(cls, data, document.name, document.lines, placed)
     except ConfigError as error:
-        faults.extend(error.faults)
+        known = {fault.path for fault in faults}
+        faults.extend(fault for fault in error.faults if fault.path not in known)
     if faults:
-        raise ConfigError(faults)
+        raise ConfigError(sorted(faults, key=_place))
     return spec
 
 
@@ -117,9 +127,9 @@ def validate_spec(
     cls: type[T],
     data: object,
     name: str = "<data>",
-    lines: Lines = {},  # noqa: B006
+    lines: Lines = NO_LINES,
 ) -> T:
-    """The Spec that plain data holds; ConfigError has its faults, with lines where `lines` has a path."""
+    """The Spec that plain data holds; ConfigError has its faults, with the lines of their paths."""
     return _validated(cls, data, name, lines, ())
 
 
@@ -133,8 +143,8 @@ def _validated(cls: type[T], data: object, name: str, lines: Lines, placed: Sequ
     except ValidationError as error:
         found: dict[KeyPath, Fault] = {}
         for details in error.errors(include_url=False):
-            path, arms = _locate(cls, data, details["loc"])
-            fault, path = _fault(details, path, arms, data)
+            path, arms = locate(cls, data, details["loc"])
+            fault, path = fault_of(details, path, arms, data)
             if any(path == p[: len(path)] and path not in lines for p in placed) or any(
                 path[: len(p)] == p for p in placed
             ):
@@ -146,7 +156,11 @@ def _validated(cls: type[T], data: object, name: str, lines: Lines, placed: Sequ
             if path in found and found[path].rule != fault.rule:
                 fault = dataclasses.replace(found[path], rule=f"{found[path].rule} or {fault.rule}")
             found[path] = fault
-        raise ConfigError(sorted(found.values(), key=lambda fault: fault.line or 0)) from None
+        raise ConfigError(sorted(found.values(), key=_place)) from None
+
+
+def _place(fault: Fault) -> tuple[bool, int]:
+    return fault.file == OVERRIDE, fault.line or 0
 
 
 def _ancestors(path: KeyPath) -> Iterator[KeyPath]:
@@ -176,201 +190,8 @@ def _plain(value: object, depth: int) -> object:
     raise CodesignError(f"a value of type {type(value).__name__} has no place in a Spec")
 
 
-# --- which field a path means ---
-
-
-def _is(annotation: object, base: type) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, base)
-
-
-def _arms(annotation: object) -> tuple[Any, ...]:
-    """The alternatives of an annotation, without None and without metadata."""
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        return _arms(get_args(annotation)[0])
-    if origin in (Union, UnionType):
-        return tuple(arm for part in get_args(annotation) for arm in _arms(part))
-    return () if annotation is type(None) else (annotation,)
-
-
-def _key_types(annotation: object) -> Iterator[Any]:
-    for arm in _arms(annotation):
-        if _is(get_origin(arm), Mapping):
-            yield from _arms(get_args(arm)[0])
-        if get_origin(arm) is not Literal:
-            for part in get_args(arm):
-                yield from _key_types(part)
-
-
-def _fields(arm: Any) -> dict[str, Any]:
-    return (
-        {info.alias or name: info for name, info in arm.model_fields.items()}
-        if _is(arm, BaseModel)
-        else {}
-    )
-
-
-def _choices(annotation: object) -> list[object]:
-    """The values that a Literal or an Enum allows."""
-    return [
-        choice
-        for arm in _arms(annotation)
-        for choice in (
-            get_args(arm)
-            if get_origin(arm) is Literal
-            else [member.value for member in arm]
-            if _is(arm, Enum)
-            else ()
-        )
-    ]
-
-
-def _fitting(arms: Sequence[Any], data: object) -> tuple[Any, ...]:
-    """The alternatives whose tags agree with `data`; all of them when none does."""
-    given = data if isinstance(data, Mapping) else {}
-
-    def agrees(arm: Any) -> bool:
-        choices = ((name, _choices(info.annotation)) for name, info in _fields(arm).items())
-        return all(
-            given.get(name) in allowed for name, allowed in choices if allowed and name in given
-        )
-
-    return tuple(arm for arm in arms if agrees(arm)) or tuple(arms)
-
-
-def _child(arms: Sequence[Any], key: str | int) -> tuple[Any, ...]:
-    """The alternatives for the entry `key` of a value that is one of `arms`."""
-    for arm in arms:
-        arguments = get_args(arm)
-        if isinstance(key, str) and key in _fields(arm):
-            return _arms(_fields(arm)[key].annotation)
-        if isinstance(key, str) and _is(get_origin(arm), Mapping):
-            return _arms(arguments[1])
-        if isinstance(key, int) and arguments and _is(get_origin(arm), Sequence):
-            last = len(arguments) - 1 - (arguments[-1] is Ellipsis)
-            return _arms(arguments[min(key, last)])
-    return ()
-
-
-def _locate(
-    cls: type[Spec], data: object, location: Sequence[str | int]
-) -> tuple[KeyPath, tuple[Any, ...]]:
-    """The path in `data` that pydantic's location means, and the alternatives for the mapping it lies in.
-
-    A location also names the alternative that was tried where a field has several; a path does not.
-    """
-    path: KeyPath = ()
-    arms: tuple[Any, ...] = (cls,)
-    within = arms
-    for part in location:
-        if len(arms) > 1:
-            arms = tuple(a for a in arms if getattr(a, "__name__", "") == part) or _fitting(
-                arms, data
-            )
-            arms = arms[:1]
-        elif part != "[key]":
-            within, arms = arms, _child(arms, part)
-            path = (*path, part)
-            data = _entry(data, part)
-    return path, within
-
-
-def _entry(data: object, key: str | int) -> object:
-    if isinstance(data, Mapping):
-        return data.get(key)
-    return (
-        data[key]
-        if isinstance(data, list | tuple) and isinstance(key, int) and key < len(data)
-        else None
-    )
-
-
-# --- pydantic's errors in our words ---
-
-_RULES: Final = {
-    "missing": "a required key is missing",
-    "extra_forbidden": "unknown key",
-    "int_type": "must be an integer",
-    "float_type": "must be a number",
-    "bool_type": "must be true or false",
-    "string_type": "must be text",
-    "model_type": "must be a mapping",
-    "dict_type": "must be a mapping",
-    "tuple_type": "must be a list",
-    "list_type": "must be a list",
-    "finite_number": "must be a finite number",
-    "greater_than": "must be > {gt}",
-    "greater_than_equal": "must be >= {ge}",
-    "less_than": "must be < {lt}",
-    "less_than_equal": "must be <= {le}",
-    "multiple_of": "must be a multiple of {multiple_of}",
-    "too_short": "must have at least {min_length} entries",
-    "too_long": "must have at most {max_length} entries",
-    "literal_error": "must be {expected}",
-    "enum": "must be {expected}",
-    "union_tag_invalid": "must be one of {expected_tags}",
-    "union_tag_not_found": "a required key is missing",
-    "value_error": "{error}",
-}
-
-
-def _fault(
-    details: ErrorDetails, path: KeyPath, within: Sequence[Any], data: object
-) -> tuple[Fault, KeyPath]:
-    """The fault that one of pydantic's errors means, still without its place in a file."""
-    kind, context, value = details["type"], details.get("ctx", {}), details["input"]
-    rule = _RULES[kind].format(**context) if kind in _RULES else details["msg"]
-    suggestion: str | None = None
-    shown: str | None = show(value)
-    if kind.startswith("union_tag"):
-        key = context["discriminator"].strip("'")
-        path, value = (*path, key), context.get("tag")
-        shown = show(value)
-    if kind in ("missing", "union_tag_not_found"):
-        shown = None
-    elif kind == "extra_forbidden":
-        shown = None
-        parent = data
-        for part in path[:-1]:
-            parent = _entry(parent, part)
-        given = parent if isinstance(parent, Mapping) else {}
-        free = [
-            name for arm in _fitting(within, parent) for name in _fields(arm) if name not in given
-        ]
-        suggestion = did_you_mean(str(path[-1]), free)
-    elif kind == "bool_type":
-        suggestion = _SWITCHES.get(value.casefold()) if isinstance(value, str) else None
-    elif kind in ("int_type", "float_type"):
-        suggestion = _number_meant(value, whole=kind == "int_type")
-    elif isinstance(value, str) and (
-        words := context.get("expected", context.get("expected_tags"))
-    ):
-        suggestion = did_you_mean(value, re.findall("'([^']*)'", words))
-    return Fault("", None, dotted(path), rule, shown, suggestion), path
-
-
-_SWITCHES: Final = {"yes": "true", "on": "true", "no": "false", "off": "false"} | {
-    word: word for word in ("true", "false")
-}
-
-
-def _number_meant(value: object, *, whole: bool) -> str | None:
-    """The number that quoted text, text with underscores or a float without a fraction stands for."""
-    try:
-        number = plain_scalar(value.strip().replace("_", "")) if isinstance(value, str) else value
-    except ValueError:
-        return None
-    if isinstance(number, float) and whole and number.is_integer():
-        number = int(number)
-    wanted = int if whole else int | float
-    return str(number) if isinstance(number, wanted) and not isinstance(number, bool) else None
-
-
-# --- overrides ---
-
-
 def parse_override(text: str) -> tuple[str, object]:
-    """The dotted path and the value of `path=value`, the value by the rules of YAML 1.2 in flow style.
+    """The dotted path and the value of `path=value`, the value read as YAML 1.2 in flow style.
 
     >>> parse_override("array.rows=64")
     ('array.rows', 64)
@@ -383,9 +204,13 @@ def parse_override(text: str) -> tuple[str, object]:
         raise CodesignError(
             f"{OVERRIDE}: {path}: a value is missing after '=' (null and \"\" are values)"
         )
-    value, composer = compose(written, f"{OVERRIDE} {path}", flow_only=True)
-    if composer.faults:
-        raise ConfigError(composer.faults)
+    try:
+        value, composer = compose(written, OVERRIDE, flow_only=True)
+        faults = composer.faults
+    except ConfigError as error:
+        faults = list(error.faults)
+    if faults:
+        raise ConfigError([dataclasses.replace(fault, line=None, path=path) for fault in faults])
     return path, value
 
 
@@ -400,9 +225,9 @@ def _put(
         return value, above
     if isinstance(data, Mapping):
         size = next((n for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in data), 1)
-        key: str | int = ".".join(parts[:size])
+        key = ".".join(parts[:size])
         entry = data[key] if key in data else _default(arms, key) if len(parts) > size else None
-        arms = _child(_fitting(arms, data), key)
+        arms = child(fitting(arms, data), key)
         entry, path = _put(entry, arms, parts[size:], value, (*above, key))
         return {**data, key: entry}, path
     here = dotted((*above, parts[0]))
@@ -416,26 +241,23 @@ def _put(
             else "the list is empty"
         )
         raise ConfigError([Fault(OVERRIDE, None, here, rule)])
-    key = int(parts[0])
-    entry, path = _put(data[key], _child(arms, key), parts[1:], value, (*above, key))
-    return [*data[:key], entry, *data[key + 1 :]], path
+    index = int(parts[0])
+    entry, path = _put(data[index], child(arms, index), parts[1:], value, (*above, index))
+    return [*data[:index], entry, *data[index + 1 :]], path
 
 
 def _default(arms: Sequence[Any], key: str) -> object:
     for arm in arms:
-        if key in _fields(arm):
-            value = _fields(arm)[key].get_default(call_default_factory=True)
+        if key in fields_of(arm):
+            value = fields_of(arm)[key].get_default(call_default_factory=True)
             if isinstance(value, Spec):
                 return value.model_dump(mode="json", by_alias=True)
             return value if isinstance(value, Mapping | list | tuple) else {}
     return {}
 
 
-# --- content ---
-
-
 def leaves(spec: Spec) -> Iterator[tuple[str, object]]:
-    """Dotted path and value of everything in a Spec that is no mapping, list or None, in declared order.
+    """Dotted path and value of all that is no mapping, list or None in a Spec, in declared order.
 
     An Enum comes as its value.
     """
@@ -458,18 +280,18 @@ def _leaves(value: object, path: KeyPath) -> Iterator[tuple[str, object]]:
 
 
 def shipped(folder: Literal["arch_configs", "workloads"]) -> Path:
-    """The folder of YAML files that come with the package, in a source checkout or in an installed wheel."""
+    """The folder of YAML files that comes with the package, in a checkout or in a wheel."""
     package = Path(__file__).resolve().parent
     root = package.parent
     return root / folder if (root / "pyproject.toml").is_file() else package / "shipped" / folder
 
 
 def fingerprint(value: object) -> str:
-    """Sixteen hexadecimal digits that are equal for equal content, in every process and for every key order.
+    """Sixteen hexadecimal digits, equal for equal content in every process and key order.
 
-    Takes None, bool, int, float, text, bytes, Enums, lists, tuples, mappings, frozen dataclasses, NumPy
-    arrays and scalars, and whatever has a `fingerprint` itself; types are kept apart (1, 1.0, True and "1"
-    differ). Raises TypeError for anything else.
+    Takes None, bool, int, float, text, bytes, Enums, lists, tuples, mappings, frozen dataclasses,
+    NumPy arrays and scalars, and whatever has a `fingerprint` itself; types are kept apart (1, 1.0,
+    True and "1" differ). Raises TypeError for anything else.
 
     >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
     True
@@ -487,7 +309,8 @@ def _encode(value: object) -> bytes:
     if type(value).__module__ == "numpy":
         return _encode_array(value)
     if isinstance(value, int | float):
-        return _frame("int" if isinstance(value, int) else "float", repr(value).encode())
+        text = hex(value) if isinstance(value, int) else float(value).hex()
+        return _frame("int" if isinstance(value, int) else "float", text.encode())
     if isinstance(value, str):
         return _frame("str", value.encode("utf-8", "surrogatepass"))
     if isinstance(value, bytes):
@@ -512,11 +335,11 @@ def _frame(kind: str, content: bytes) -> bytes:
 
 def _encode_array(value: Any) -> bytes:
     """An array with its type and shape; a NumPy scalar like the Python number."""
-    if not hasattr(value, "shape") or value.dtype.hasobject:
-        raise TypeError(
-            f"a {type(value).__name__} of {getattr(value, 'dtype', '?')} has no fingerprint"
-        )
-    if value.shape == () and not hasattr(value, "__setitem__"):
+    import numpy as np
+
+    if isinstance(value, np.generic) and value.dtype.kind in "biuf":
         return _encode(value.item())
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "biufcSU":
+        raise TypeError(f"a {type(value).__name__} of this type has no fingerprint")
     ordered = value.astype(value.dtype.newbyteorder("<"), order="C", copy=False)
     return _frame(f"array {ordered.dtype.str} {ordered.shape}", ordered.tobytes())

@@ -1,11 +1,10 @@
-"""Strict YAML 1.2: text to plain values with their lines, or every fault that can be found in it."""
+"""Strict YAML 1.2: text to plain values with their lines, or to every fault found in it."""
 
 from __future__ import annotations
 
 import difflib
 import math
 import re
-import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,10 +20,15 @@ MAX_NODES: Final = 200_000
 """Values in one document after aliases are expanded."""
 MAX_DEPTH: Final = 100
 MAX_INTEGER: Final = 2**63 - 1
+MAX_SHOWN: Final = 100
+"""Faults that a message spells out."""
 
 
 class CodesignError(ValueError):
-    """A user's mistake, told in full by its text; a ValueError, so that Spec validators may raise it."""
+    """A user's mistake, told in full by its text.
+
+    It is a ValueError so that validators of Specs may raise it.
+    """
 
 
 def dotted(path: KeyPath) -> str:
@@ -56,11 +60,12 @@ class Fault:
 
     def __str__(self) -> str:
         where = [self.file if self.line is None else f"{self.file}:{self.line}"]
-        text = ": ".join([*where, *([self.path] if self.path else []), self.rule])
+        path = self.path if self.path.isprintable() else repr(self.path)
+        text = ": ".join([*where, *([path[:200]] if path else []), self.rule])
         if self.value is not None:
             text += f" (got {self.value})"
         if self.suggestion is not None:
-            bare = not isinstance(plain_scalar(self.suggestion), str)
+            bare = self.suggestion in ("true", "false") or _FLOAT.fullmatch(self.suggestion)
             text += f"; did you mean {self.suggestion if bare else repr(self.suggestion)}?"
         return text
 
@@ -70,7 +75,10 @@ class ConfigError(CodesignError):
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         self.faults: tuple[Fault, ...] = tuple(faults)
-        super().__init__("\n".join(map(str, self.faults)))
+        shown = [str(fault) for fault in self.faults[:MAX_SHOWN]]
+        if len(self.faults) > MAX_SHOWN:
+            shown.append(f"and {len(self.faults) - MAX_SHOWN} more")
+        super().__init__("\n".join(shown))
 
     def __reduce__(self) -> tuple[type[ConfigError], tuple[tuple[Fault, ...]]]:
         return ConfigError, (self.faults,)
@@ -91,7 +99,7 @@ def did_you_mean(word: str, candidates: Sequence[str]) -> str | None:
 
 @dataclass(frozen=True)
 class Document:
-    """The content of one YAML text: mappings with text keys, lists and scalars, never to be changed.
+    """The content of one YAML text: mappings with text keys, lists, scalars; not to be changed.
 
     `lines` gives the line, from 1, on which the entry at each path begins.
     """
@@ -113,11 +121,12 @@ _LEADING_ZERO = re.compile(r"([-+]?)0+([0-9]+)")
 _FORBIDDEN = re.compile(
     "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def plain_scalar(text: str) -> object:
-    """The value of a plain scalar under the core schema of YAML 1.2; ValueError says why it has none."""
+    """The value of a plain scalar in YAML 1.2's core schema; ValueError says why it has none."""
     if text in _CONSTANTS:
         return _CONSTANTS[text]
     if text[0] not in "+-.0123456789":
@@ -185,7 +194,7 @@ class Composer:
         if isinstance(event, yaml.AliasEvent):
             return self.alias(event, path, depth)
         if event.tag is not None:
-            self.fault(event, path, f"tags are not read: remove {event.tag}")
+            self.fault(event, path, f"tags are not read: remove {event.tag!r}")
         if self.flow_only and isinstance(event, yaml.CollectionStartEvent) and not event.flow_style:
             raise self.stop(
                 event, path, "write a list as [a, b], a mapping as {a: b}, text with ': ' in quotes"
@@ -196,6 +205,7 @@ class Composer:
             value = self.scalar(event, path)
         elif isinstance(event, yaml.SequenceStartEvent):
             items: list[object] = []
+            item: Any
             while not isinstance(item := next(self.events), yaml.SequenceEndEvent):
                 inner = (*path, len(items))
                 self.lines[inner] = item.start_mark.line + 1
@@ -212,6 +222,7 @@ class Composer:
     def mapping(self, path: KeyPath, depth: int) -> tuple[dict[str, object], int]:
         entries: dict[str, object] = {}
         height = 1
+        event: Any
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
             if not isinstance(event, yaml.ScalarEvent) or event.tag is not None:
                 raise self.stop(event, path, "a key must be plain or quoted text")
@@ -226,7 +237,7 @@ class Composer:
             if key in entries:
                 first = self.lines[inner]
                 self.fault(event, inner, f"duplicate key: the first is on line {first}")
-                inner = (*inner, "")
+                inner = (*inner, "")  # keeps the lines of the first entry
             self.lines[inner] = line
             value, levels = self.value(next(self.events), inner, depth + 1)
             entries.setdefault(key, value)
@@ -235,17 +246,21 @@ class Composer:
 
     def alias(self, event: Any, path: KeyPath, depth: int) -> tuple[object, int]:
         if event.anchor not in self.anchors:
-            rule = f"no value before this is marked &{event.anchor} (text that begins with * needs quotes)"
+            rule = (
+                f"nothing earlier is marked &{event.anchor} (text that begins with * needs quotes)"
+            )
             raise self.stop(event, path, rule)
         value, size, height = self.anchors[event.anchor]
         self.nodes += size
         if self.nodes > MAX_NODES or depth + height > MAX_DEPTH:
-            raise self.stop(event, path, f"aliases expand to more than {MAX_NODES} values")
+            raise self.stop(
+                event, path, f"aliases expand to over {MAX_NODES} values or {MAX_DEPTH} levels"
+            )
         return value, height
 
     def text(self, event: Any, path: KeyPath) -> str:
         text: str = event.value
-        if any("\ud800" <= character <= "\udfff" for character in text):
+        if not text.isascii() and _SURROGATE.search(text):
             raise self.stop(event, path[:-1], "half of a surrogate pair is no character")
         return text
 
@@ -261,7 +276,7 @@ class Composer:
 
 
 def compose(source: str | bytes, name: str, *, flow_only: bool = False) -> tuple[object, Composer]:
-    """Any YAML value and its composer, which holds lines and collected faults; ConfigError stops it."""
+    """Any YAML value and its composer, which holds lines and the faults that did not stop it."""
     composer: Composer | None = None
     text = _decode(source, name)
     try:
@@ -278,7 +293,8 @@ def compose(source: str | bytes, name: str, *, flow_only: bool = False) -> tuple
     except ConfigError:
         raise
     except (yaml.YAMLError, ValueError, OverflowError) as error:
-        raise ConfigError([Fault(name, None, "", f"not YAML: {error}")]) from None
+        reason = " ".join(str(error).split())
+        raise ConfigError([Fault(name, None, "", f"not YAML: {reason}")]) from None
 
 
 def _decode(source: str | bytes, name: str) -> str:
@@ -286,21 +302,23 @@ def _decode(source: str | bytes, name: str) -> str:
         raise ConfigError([Fault(name, None, "", f"larger than {MAX_BYTES} bytes")])
     if isinstance(source, bytes):
         try:
-            source = source.decode("utf-8")
+            text = source.decode("utf-8")
         except UnicodeDecodeError as error:
             line = source.count(b"\n", 0, error.start) + 1
             rule = "not UTF-8 text"
             raise ConfigError(
                 [Fault(name, line, "", rule, f"byte 0x{source[error.start]:02x}")]
             ) from None
-    if bad := _FORBIDDEN.search(source):
-        line = source.count("\n", 0, bad.start()) + 1
+    else:
+        text = source
+    if bad := _FORBIDDEN.search(text):
+        line = text.count("\n", 0, bad.start()) + 1
         what = (
             "a byte-order mark" if bad[0] == "\ufeff" else "a control or line-separator character"
         )
         rule = f"{what} may not stand in the text"
         raise ConfigError([Fault(name, line, "", rule, f"U+{ord(bad[0]):04X}")])
-    return source
+    return text
 
 
 def _character(text: str, line: int, column: int) -> str:
@@ -309,12 +327,13 @@ def _character(text: str, line: int, column: int) -> str:
 
 
 def read_document(source: str | bytes, name: str) -> tuple[Document, list[Fault]]:
+    """The document, and the faults that did not stop it; ConfigError for those that did."""
     value, composer = compose(source, name)
     if not isinstance(value, dict):
         rule = "the top level must be a mapping of keys to values"
         composer.faults.append(Fault(name, 1, "", rule, show(value)))
         raise ConfigError(composer.faults)
-    return Document(value, types.MappingProxyType(composer.lines), name), composer.faults
+    return Document(value, composer.lines, name), composer.faults
 
 
 def parse_yaml(text: str | bytes, name: str = "<text>") -> Document:
@@ -330,6 +349,7 @@ def parse_yaml(text: str | bytes, name: str = "<text>") -> Document:
 
 
 def read_bytes(source: Path) -> bytes:
+    """The content of a file, cut off when it is longer than any document may be."""
     try:
         with source.open("rb") as stream:
             return stream.read(MAX_BYTES + 1)

@@ -1,0 +1,206 @@
+"""From pydantic's errors to faults: the path meant, the rule in our words, a suggestion."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
+from types import UnionType
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from codesign.yaml12 import Fault, KeyPath, did_you_mean, dotted, plain_scalar, show
+
+
+def is_class(annotation: object, base: type) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, base)
+
+
+def alternatives(annotation: object) -> tuple[Any, ...]:
+    """The alternatives of an annotation, without None and without metadata."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return alternatives(get_args(annotation)[0])
+    if origin in (Union, UnionType):
+        return tuple(arm for part in get_args(annotation) for arm in alternatives(part))
+    return () if annotation is type(None) else (annotation,)
+
+
+def key_types(annotation: object) -> Iterator[Any]:
+    for arm in alternatives(annotation):
+        if is_class(get_origin(arm), Mapping):
+            yield from alternatives(get_args(arm)[0])
+        if get_origin(arm) is not Literal:
+            for part in get_args(arm):
+                yield from key_types(part)
+
+
+def fields_of(arm: Any) -> dict[str, Any]:
+    return (
+        {info.alias or name: info for name, info in arm.model_fields.items()}
+        if is_class(arm, BaseModel)
+        else {}
+    )
+
+
+def _choices(annotation: object) -> list[object]:
+    """The values that a Literal or an Enum allows."""
+    return [
+        choice
+        for arm in alternatives(annotation)
+        for choice in (
+            get_args(arm)
+            if get_origin(arm) is Literal
+            else [member.value for member in arm]
+            if is_class(arm, Enum)
+            else ()
+        )
+    ]
+
+
+def fitting(arms: Sequence[Any], data: object) -> tuple[Any, ...]:
+    """The alternatives whose tags agree with `data`; all of them when none does."""
+    given = data if isinstance(data, Mapping) else {}
+
+    def agrees(arm: Any) -> bool:
+        choices = ((name, _choices(info.annotation)) for name, info in fields_of(arm).items())
+        return all(
+            given.get(name) in allowed for name, allowed in choices if allowed and name in given
+        )
+
+    return tuple(arm for arm in arms if agrees(arm)) or tuple(arms)
+
+
+def child(arms: Sequence[Any], key: str | int) -> tuple[Any, ...]:
+    """The alternatives for the entry `key` of a value that is one of `arms`."""
+    for arm in arms:
+        arguments = get_args(arm)
+        if isinstance(key, str) and key in fields_of(arm):
+            return alternatives(fields_of(arm)[key].annotation)
+        if isinstance(key, str) and is_class(get_origin(arm), Mapping):
+            return alternatives(arguments[1])
+        if isinstance(key, int) and arguments and is_class(get_origin(arm), Sequence):
+            last = len(arguments) - 1 - (arguments[-1] is Ellipsis)
+            return alternatives(arguments[min(key, last)])
+    return ()
+
+
+def locate(
+    cls: type[BaseModel], data: object, location: Sequence[str | int]
+) -> tuple[KeyPath, tuple[Any, ...]]:
+    """The path in `data` that pydantic's location means, and the alternatives around it.
+
+    A location also names the alternative that was tried where a field has several; a path does not.
+    """
+    path: KeyPath = ()
+    arms: tuple[Any, ...] = (cls,)
+    within = arms
+    for part in location:
+        if len(arms) > 1:
+            arms = tuple(a for a in arms if getattr(a, "__name__", "") == part) or fitting(
+                arms, data
+            )
+            arms = arms[:1]
+        elif part != "[key]":
+            within, arms = arms, child(arms, part)
+            path = (*path, part)
+            data = entry_of(data, part)
+    return path, within
+
+
+def entry_of(data: object, key: str | int) -> object:
+    if isinstance(data, Mapping):
+        return data.get(key)
+    return (
+        data[key]
+        if isinstance(data, list | tuple) and isinstance(key, int) and key < len(data)
+        else None
+    )
+
+
+_RULES: Final = {
+    "missing": "a required key is missing",
+    "extra_forbidden": "unknown key",
+    "int_type": "must be an integer",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "string_type": "must be text",
+    "model_type": "must be a mapping",
+    "dict_type": "must be a mapping",
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+    "finite_number": "must be a finite number",
+    "greater_than": "must be > {gt}",
+    "greater_than_equal": "must be >= {ge}",
+    "less_than": "must be < {lt}",
+    "less_than_equal": "must be <= {le}",
+    "multiple_of": "must be a multiple of {multiple_of}",
+    "too_short": "must have at least {min_length} entries",
+    "too_long": "must have at most {max_length} entries",
+    "literal_error": "must be {expected}",
+    "enum": "must be {expected}",
+    "union_tag_invalid": "must be one of {expected_tags}",
+    "union_tag_not_found": "a required key is missing",
+    "value_error": "{error}",
+}
+
+
+def fault_of(
+    details: ErrorDetails, path: KeyPath, within: Sequence[Any], data: object
+) -> tuple[Fault, KeyPath]:
+    """The fault that one of pydantic's errors means, still without its place in a file."""
+    kind, context, value = details["type"], details.get("ctx", {}), details["input"]
+    rule = _RULES[kind].format(**context) if kind in _RULES else details["msg"]
+    suggestion: str | None = None
+    shown: str | None = show(value)
+    if kind.startswith("union_tag"):
+        key = context["discriminator"].strip("'")
+        path, value = (*path, key), context.get("tag")
+        shown = show(value)
+    if kind in ("missing", "union_tag_not_found"):
+        shown = None
+    elif kind == "extra_forbidden":
+        shown = None
+        parent = data
+        for part in path[:-1]:
+            parent = entry_of(parent, part)
+        given = parent if isinstance(parent, Mapping) else {}
+        known = [name for arm in fitting(within, parent) for name in fields_of(arm)]
+        free = [name for name in known if name not in given]
+        suggestion = did_you_mean(str(path[-1]), free) or did_you_mean(str(path[-1]), known)
+    elif kind == "bool_type":
+        suggestion = _SWITCHES.get(value.casefold()) if isinstance(value, str) else None
+    elif kind in ("int_type", "float_type"):
+        suggestion = _number_meant(value, whole=kind == "int_type")
+    elif isinstance(value, str) and (
+        words := context.get("expected", context.get("expected_tags"))
+    ):
+        suggestion = did_you_mean(value, re.findall("'([^']*)'", words))
+    return Fault("", None, dotted(path), rule, shown, suggestion), path
+
+
+_SWITCHES: Final = {
+    "yes": "true",
+    "on": "true",
+    "true": "true",
+    "no": "false",
+    "off": "false",
+    "false": "false",
+}
+
+
+def _number_meant(value: object, *, whole: bool) -> str | None:
+    """The number that quoted text, text with underscores or a whole float stands for."""
+    text = value.strip().replace("_", "") if isinstance(value, str) else str(value)
+    try:
+        number = plain_scalar(text)
+    except ValueError:
+        return None
+    if isinstance(number, float) and whole and number.is_integer():
+        return str(int(number))
+    if isinstance(number, bool) or not isinstance(number, int if whole else int | float):
+        return None
+    return text if math.isfinite(number) else None
