@@ -150,6 +150,10 @@ def plain_scalar(text: str) -> object:
     return text
 
 
+def _line(event: Any) -> int:
+    return int(event.start_mark.line) + 1
+
+
 class Composer:
     """Turns the events of one YAML document into values; collects the faults it can go on after."""
 
@@ -163,8 +167,7 @@ class Composer:
         self.events: Iterator[Any] = yaml.parse(text, Loader=_PARSER)
 
     def fault(self, event: Any, path: KeyPath, rule: str, value: str | None = None) -> None:
-        line = event.start_mark.line + 1
-        self.faults.append(Fault(self.name, line, dotted(path), rule, value))
+        self.faults.append(Fault(self.name, _line(event), dotted(path), rule, value))
 
     def stop(self, event: Any, path: KeyPath, rule: str) -> ConfigError:
         self.fault(event, path, rule)
@@ -205,10 +208,9 @@ class Composer:
             value = self.scalar(event, path)
         elif isinstance(event, yaml.SequenceStartEvent):
             items: list[object] = []
-            item: Any
             while not isinstance(item := next(self.events), yaml.SequenceEndEvent):
                 inner = (*path, len(items))
-                self.lines[inner] = item.start_mark.line + 1
+                self.lines[inner] = _line(item)
                 entry, levels = self.value(item, inner, depth + 1)
                 items.append(entry)
                 height = max(height, levels + 1)
@@ -222,7 +224,6 @@ class Composer:
     def mapping(self, path: KeyPath, depth: int) -> tuple[dict[str, object], int]:
         entries: dict[str, object] = {}
         height = 1
-        event: Any
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
             if not isinstance(event, yaml.ScalarEvent) or event.tag is not None:
                 raise self.stop(event, path, "a key must be plain or quoted text")
@@ -233,7 +234,7 @@ class Composer:
                 self.fault(event, path, "a key is empty or null")
             if plain and key == "<<":
                 self.fault(event, path, "merge keys (<<) are no YAML 1.2: write the keys out")
-            line = event.start_mark.line + 1
+            line = _line(event)
             if key in entries:
                 first = self.lines[inner]
                 self.fault(event, inner, f"duplicate key: the first is on line {first}")
