@@ -1,0 +1,218 @@
+"""Workloads by name, by file or as `gemm:M,N,K`: from shapes to a Trace, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from codesign.config import (
+    CodesignError,
+    ConfigError,
+    Document,
+    did_you_mean,
+    load_spec,
+    load_yaml,
+    shipped,
+)
+from codesign.trace.cnn import PlainCNN, ResNet
+from codesign.trace.io import load_trace
+from codesign.trace.layers import Layers, parse_gemm
+from codesign.trace.op import Phase, Trace
+from codesign.trace.spec import Request, WorkloadSpec
+from codesign.trace.training import train
+from codesign.trace.transformer import Decoder, Encoder, ViT
+from codesign.units import DTYPE_BYTES
+from codesign.yaml12 import Fault
+
+FAMILIES: Mapping[str, type[WorkloadSpec]] = {
+    "resnet": ResNet,
+    "cnn": PlainCNN,
+    "vit": ViT,
+    "encoder": Encoder,
+    "decoder": Decoder,
+    "layers": Layers,
+}
+"""The value of `family` in a workload file, and what the file then states."""
+
+PHASES: Mapping[str, Phase] = {
+    "inference": Phase.FORWARD,
+    "training": Phase.FORWARD,
+    "prefill": Phase.PREFILL,
+    "decode": Phase.DECODE,
+}
+_MAX_BATCH = 1 << 20
+_MAX_TOKENS = 1 << 24
+_MAX_MACS = 1 << 62
+
+
+def load_workload(
+    name_or_path: str | Path,
+    *,
+    phase: str | None = None,
+    batch: int = 1,
+    seq: int | None = None,
+    context: int | None = None,
+    optimizer: str = "sgd_momentum",
+    dtype: str | None = None,
+    image: int | None = None,
+    overrides: Mapping[str, object] = {},
+) -> Trace:
+    """The trace of a shipped workload, a workload file, a saved trace, or `gemm:M,N,K[,dtype]`.
+
+    `phase` is inference (default), training, prefill or decode; `seq` counts new tokens and
+    `context` cached ones; `image` is the edge of a square image. `overrides` replaces
+    hyper-parameters by dotted path. A saved trace is what it is: it takes none of these. Raises
+    CodesignError for an unknown name, with a suggestion, and for sizes and phases that the model
+    does not have.
+
+    >>> load_workload("gemm:4,8,16", phase="training").macs
+    1536
+    """
+    text = str(name_or_path)
+    if text.strip().startswith("gemm:"):
+        gemm, gemm_dtype = parse_gemm(text)
+        return _build(
+            gemm, gemm.name, phase, batch, seq, context, optimizer, gemm_dtype or dtype, overrides
+        )
+    path = find_workload(text)
+    if path.suffix == ".json":
+        if (phase, batch, seq, context, dtype, image) != (
+            None,
+            1,
+            None,
+            None,
+            None,
+            None,
+        ) or overrides:
+            raise CodesignError(
+                f"{text} is a saved trace: its phase, sizes and data type are fixed"
+            )
+        return load_trace(path)
+    chosen = dict(overrides) if image is None else {**overrides, "image": image}
+    document = load_yaml(path)
+    if image is not None and "image" not in _family(document).model_fields:
+        raise CodesignError(f"{text} takes no image size")
+    spec = load_spec(_family(document), document, chosen)
+    return _build(spec, path.name, phase, batch, seq, context, optimizer, dtype, overrides)
+
+
+def workload_spec(name_or_path: str | Path, overrides: Mapping[str, object] = {}) -> WorkloadSpec:
+    """The content of a workload file, with `overrides` put in."""
+    document = load_yaml(find_workload(str(name_or_path)))
+    return load_spec(_family(document), document, overrides)
+
+
+def find_workload(name_or_path: str) -> Path:
+    """The file of a shipped workload, or the given path; CodesignError if it is neither."""
+    names = workload_names()
+    if name_or_path in names:
+        return shipped("workloads") / f"{name_or_path}.yaml"
+    looks_like_path = name_or_path.endswith((".yaml", ".yml", ".json")) or "/" in name_or_path
+    if looks_like_path:
+        return Path(name_or_path)
+    hint = did_you_mean(name_or_path, names)
+    raise CodesignError(
+        f"no workload {name_or_path[:80]!r}"
+        + (f"; did you mean {hint!r}?" if hint else f" (known: {', '.join(names)})")
+    )
+
+
+def workload_names() -> list[str]:
+    """The names of all shipped workloads, sorted."""
+    return sorted(path.stem for path in shipped("workloads").glob("*.yaml"))
+
+
+def list_workloads() -> list[tuple[str, dict[str, str | int | None]]]:
+    """Name and summary of every shipped workload: family, description, published numbers."""
+    rows: list[tuple[str, dict[str, str | int | None]]] = []
+    for name in workload_names():
+        spec = workload_spec(name)
+        facts = spec.published
+        rows.append(
+            (
+                name,
+                {
+                    "family": str(getattr(spec, "family", "")),
+                    "description": spec.description,
+                    "parameters": None if facts is None else facts.parameters,
+                    "macs": None if facts is None else facts.macs,
+                    "source": None if facts is None else facts.source,
+                },
+            )
+        )
+    return rows
+
+
+def _family(document: Document) -> type[WorkloadSpec]:
+    given = document.data.get("family", "layers" if "layers" in document.data else None)
+    if isinstance(given, str) and given in FAMILIES:
+        return FAMILIES[given]
+    line = document.lines.get(("family",))
+    rule = (
+        f"family is one of {', '.join(FAMILIES)}"
+        if given is not None
+        else "the key family is missing"
+    )
+    hint = did_you_mean(given, list(FAMILIES)) if isinstance(given, str) else None
+    value = None if given is None else repr(given)[:80]
+    raise ConfigError([Fault(document.name, line, "family", rule, value, hint)])
+
+
+def _build(
+    spec: WorkloadSpec,
+    source: str,
+    phase: str | None,
+    batch: int,
+    seq: int | None,
+    context: int | None,
+    optimizer: str,
+    dtype: str | None,
+    overrides: Mapping[str, object],
+) -> Trace:
+    wanted = _choice("phase", phase or "inference", list(PHASES))
+    working = _choice("dtype", dtype or "fp16", list(DTYPE_BYTES))
+    request = Request(
+        batch=_count("batch", batch, 1, _MAX_BATCH),
+        seq=None if seq is None else _count("seq", seq, 1, _MAX_TOKENS),
+        context=None if context is None else _count("context", context, 0, _MAX_TOKENS),
+        phase=PHASES[wanted],
+        training=wanted == "training",
+        dtype=working,
+    )
+    net = spec.build(request)
+    tokens, cached = spec.resolve(request)
+    meta: dict[str, str | int | float] = {
+        "source": source,
+        "phase": wanted,
+        "batch": batch,
+        "dtype": working,
+    }
+    if spec.takes_sequence:
+        meta["seq"] = tokens
+    if spec.generates:
+        meta["context"] = cached
+    meta |= {f"set.{path}": str(value) for path, value in overrides.items()}
+    trace = Trace(spec.name, tuple(net.ops), net.parameters, meta=meta)
+    if request.training:
+        trace = train(trace, optimizer_name=optimizer, input_gradient=spec.input_gradient)
+    if trace.macs >= _MAX_MACS:
+        raise CodesignError(
+            f"{spec.name}: {trace.macs:.3g} MACs are more than can be counted in 64 bits"
+        )
+    return trace
+
+
+def _choice(what: str, given: str, known: Sequence[str]) -> str:
+    if given in known:
+        return given
+    hint = did_you_mean(str(given), known)
+    raise CodesignError(
+        f"{what} is one of {', '.join(known)}, got {str(given)[:40]!r}"
+        + (f"; did you mean {hint!r}?" if hint else "")
+    )
+
+
+def _count(what: str, given: int, low: int, high: int) -> int:
+    if isinstance(given, bool) or not isinstance(given, int) or not low <= given <= high:
+        raise CodesignError(f"{what} is a whole number from {low} to {high}, got {str(given)[:40]}")
+    return given
