@@ -1,0 +1,318 @@
+"""DRAM presets and standards: readable tables from YAML, lowered to the integers that the kernels run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import Field, PositiveInt, model_validator
+
+from codesign.config import CodesignError, Document, Spec, did_you_mean, load_spec
+from codesign.kernels.dram import (
+    ALL_CLOSED,
+    ANY_STATE,
+    BANK,
+    CHANNEL,
+    CLOSE,
+    GROUP,
+    KEEP,
+    OPEN,
+    OTHER_RANKS,
+    RANK,
+    ROW_OPEN,
+    DramTables,
+)
+from codesign.memory.expression import cycles_of
+
+HERE = Path(__file__).parent
+STATUSES = Literal["published", "derived", "measured", "unverified", "assumed", "chosen"]
+BASE_COMMANDS = ("ACT", "PRE", "PREA", "RD", "WR", "RDA", "WRA", "REFA", "REFB")
+"""The commands that the controllers send; the order is that of the kernel's constants."""
+
+_LEVELS = {
+    "channel": CHANNEL,
+    "rank": RANK,
+    "bank_group": GROUP,
+    "bank": BANK,
+    "other_ranks": OTHER_RANKS,
+}
+_EFFECTS = {"keep": KEEP, "open": OPEN, "close": CLOSE}
+_NEEDS = {"any": ANY_STATE, "open": ROW_OPEN, "closed": ALL_CLOSED}
+
+
+class Command(Spec):
+    """What a command addresses, asks of the rows in its scope, does to them, and how long it holds its bus."""
+
+    scope: Literal["channel", "rank", "bank_group", "bank"]
+    needs: Literal["any", "open", "closed"]
+    effect: Literal["keep", "open", "close"]
+    bus: Literal["any", "row", "column"]
+    bus_cycles: int | str = 1
+    """Cycles, or the name of a timing."""
+
+
+class Constraint(Spec):
+    """`before` commands come at least `gap` cycles after `after` commands at the same node of `level`.
+
+    With a window of w, the gap counts from the w-th last `after` command.
+    """
+
+    level: Literal["channel", "rank", "bank_group", "bank", "other_ranks"]
+    after: tuple[str, ...]
+    before: tuple[str, ...]
+    gap: str
+    window: PositiveInt = 1
+
+
+class Standard(Spec):
+    """The commands of a DRAM standard and the distances between them."""
+
+    name: str
+    commands: dict[str, Command]
+    constraints: tuple[Constraint, ...]
+
+    @model_validator(mode="after")
+    def _commands_are_known(self) -> Standard:
+        for row in self.constraints:
+            for command in (*row.after, *row.before):
+                if command not in self.commands:
+                    raise CodesignError(f"constraint on unknown command {command} of {self.name}")
+        return self
+
+
+class Organisation(Spec):
+    """How many of each part there are; a column is one burst."""
+
+    channels: PositiveInt = 1
+    ranks: PositiveInt = 1
+    bank_groups: PositiveInt
+    banks_per_group: PositiveInt
+    rows: PositiveInt
+    columns: PositiveInt
+    burst_bytes: PositiveInt
+
+    @property
+    def banks(self) -> int:
+        """Banks of a channel."""
+        return self.ranks * self.bank_groups * self.banks_per_group
+
+    @property
+    def channel_bytes(self) -> int:
+        """Bytes that a channel stores."""
+        return self.banks * self.rows * self.columns * self.burst_bytes
+
+
+class Timing(Spec):
+    """A number of cycles and the key of its source."""
+
+    cycles: int
+    source: str
+
+
+class Citation(Spec):
+    """Where numbers come from and how far to trust them."""
+
+    status: STATUSES
+    text: str
+
+
+class Currents(Spec):
+    """Supply currents of one device (data-sheet names) and how many devices a rank has."""
+
+    source: str
+    devices: PositiveInt
+    vdd_v: float
+    idd0_ma: float
+    idd2n_ma: float
+    idd3n_ma: float
+    idd4r_ma: float
+    idd4w_ma: float
+    idd5ab_ma: float
+
+
+class CommandEnergies(Spec):
+    """Energy of each command of a channel, and power of a rank between commands."""
+
+    source: str
+    activate_pj: float
+    read_pj: float
+    write_pj: float
+    refresh_pj: float
+    background_open_mw: float
+    background_closed_mw: float
+
+
+class DramSpec(Spec):
+    """A DRAM: its organisation, clock, timings in cycles, energy, and the source of every number."""
+
+    name: str
+    standard: str
+    tck_ps: PositiveInt
+    organisation: Organisation
+    organisation_source: str
+    timings: dict[str, Timing]
+    energy: Currents | CommandEnergies
+    refresh: Literal["all_bank", "per_bank", "off"] = "all_bank"
+    sources: dict[str, Citation] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _numbers_have_sources(self) -> DramSpec:
+        cited = {
+            "organisation_source": self.organisation_source,
+            "energy.source": self.energy.source,
+            **{f"timings.{name}.source": timing.source for name, timing in self.timings.items()},
+        }
+        for path, key in cited.items():
+            if key not in self.sources:
+                raise CodesignError(f"{path}: no source is called '{key}'")
+        return self
+
+    @property
+    def cycles(self) -> dict[str, int]:
+        """Cycles of every timing by name."""
+        return {name: timing.cycles for name, timing in self.timings.items()}
+
+    @cached_property
+    def tables(self) -> DramTables:
+        """The integer tables of one channel. Raises CodesignError where a gap names no timing."""
+        ids = command_ids(self)
+        return tables_of(self.organisation, standard(self.standard), rules(self), ids)
+
+    @property
+    def peak_bytes_per_cycle(self) -> float:
+        """What the pins of all channels carry at most."""
+        t, o = self.cycles, self.organisation
+        pins = o.ranks if self.ranks_have_own_pins else 1
+        return o.channels * pins * o.burst_bytes / max(t["nBL"], t["nCCDS"])
+
+    @property
+    def ranks_have_own_pins(self) -> bool:
+        """Whether ranks are pseudo-channels, each with its share of the data bus."""
+        return all(row.level != "other_ranks" for row in standard(self.standard).constraints)
+
+
+@lru_cache(maxsize=64)
+def standard(name: str) -> Standard:
+    """The standard of that name. Raises CodesignError with the nearest name if there is none."""
+    return load_spec(Standard, _named(HERE / "standards", name, "DRAM standard"))
+
+
+def dram(source: str | Path | Document, overrides: Mapping[str, object] | None = None) -> DramSpec:
+    """A DRAM from the name of a preset, a file, or a parsed document.
+
+    >>> dram("ddr4_2400").organisation.banks
+    16
+    """
+    if isinstance(source, str) and "/" not in source and not source.endswith((".yaml", ".yml")):
+        source = _named(HERE / "presets", source, "DRAM preset")
+    elif isinstance(source, str):
+        source = Path(source)
+    spec = load_spec(DramSpec, source, overrides or {})
+    spec.tables  # noqa: B018 - a gap that names no timing is a fault of the file
+    return spec
+
+
+def presets() -> tuple[str, ...]:
+    """Names of the DRAMs that come with the package."""
+    return tuple(sorted(path.stem for path in (HERE / "presets").glob("*.yaml")))
+
+
+def _named(folder: Path, name: str, what: str) -> Path:
+    names = sorted(path.stem for path in folder.glob("*.yaml"))
+    if name not in names:
+        nearest = did_you_mean(name, names)
+        hint = f"; did you mean '{nearest}'?" if nearest else f"; there are {', '.join(names)}"
+        raise CodesignError(f"no {what} is called '{name}'{hint}")
+    return folder / f"{name}.yaml"
+
+
+class Rule(Spec):
+    """A constraint on one pair of commands, in cycles; `window` 1 means since the last one."""
+
+    level: Literal["channel", "rank", "bank_group", "bank", "other_ranks"]
+    after: tuple[str, ...]
+    before: tuple[str, ...]
+    gap_cycles: int
+    window: int
+
+
+def rules(spec: DramSpec) -> tuple[Rule, ...]:
+    """Every timing rule of a DRAM with its gap in cycles, those of the command buses last."""
+    table = standard(spec.standard)
+    timings = spec.cycles
+    rows = [
+        Rule(
+            level=row.level,
+            after=row.after,
+            before=row.before,
+            gap_cycles=cycles_of(row.gap, timings),
+            window=row.window,
+        )
+        for row in table.constraints
+    ]
+    for name, command in table.commands.items():
+        sharing = tuple(n for n, c in table.commands.items() if c.bus == command.bus)
+        held = cycles_of(str(command.bus_cycles), timings)
+        rows.append(
+            Rule(level="channel", after=(name,), before=sharing, gap_cycles=held, window=1)
+        )
+    return tuple(rows)
+
+
+def command_ids(spec: DramSpec) -> dict[str, int]:
+    """Number of every command: the controllers' own first, then what the standard adds."""
+    added = [name for name in standard(spec.standard).commands if name not in BASE_COMMANDS]
+    return {name: i for i, name in enumerate((*BASE_COMMANDS, *added))}
+
+
+def tables_of(
+    shape: Organisation, table: Standard, rows: tuple[Rule, ...], ids: Mapping[str, int]
+) -> DramTables:
+    """Integer tables for any set of rules over the commands of a standard."""
+    groups = shape.ranks * shape.bank_groups
+    bank = np.arange(shape.banks)
+    group = bank // shape.banks_per_group
+    rank = group // shape.bank_groups
+    node = np.stack(
+        [0 * bank, 1 + rank, 1 + shape.ranks + group, 1 + shape.ranks + groups + bank], axis=1
+    )
+    nodes = 1 + shape.ranks + groups + shape.banks
+    first, last = np.full(nodes, shape.banks), np.zeros(nodes, dtype=np.int64)
+    for level in range(4):
+        np.minimum.at(first, node[:, level], bank)
+        np.maximum.at(last, node[:, level], bank + 1)
+    absent = Command(scope="bank", needs="any", effect="keep", bus="any")
+    commands = [table.commands.get(name, absent) for name in ids]
+    gaps: list[dict[tuple[int, int], int]] = [{} for _ in ids]
+    windows: list[list[tuple[int, int, int, int, int]]] = [[] for _ in ids]
+    rings = 0
+    for row in rows:
+        level = _LEVELS[row.level]
+        for name in row.after:
+            for other in row.before:
+                if row.window == 1:
+                    key = (level, ids[other])
+                    gaps[ids[name]][key] = max(gaps[ids[name]].get(key, 0), row.gap_cycles)
+                else:
+                    windows[ids[name]].append((rings, level, row.window, ids[other], row.gap_cycles))
+        rings += row.window > 1
+    rule = [(level, other, gap) for c in gaps for (level, other), gap in sorted(c.items())]
+    window = [entry for c in windows for entry in sorted(c)]
+    return DramTables(
+        node=np.ascontiguousarray(node, dtype=np.int64),
+        first_bank=first.astype(np.int64),
+        last_bank=last.astype(np.int64),
+        scope=np.array([_LEVELS[c.scope] for c in commands], dtype=np.int64),
+        effect=np.array([_EFFECTS[c.effect] for c in commands], dtype=np.int64),
+        needs=np.array([_NEEDS[c.needs] for c in commands], dtype=np.int64),
+        rule_ptr=np.cumsum([0, *map(len, gaps)], dtype=np.int64),
+        rule=np.array(rule, dtype=np.int64).reshape(-1, 3),
+        window_ptr=np.cumsum([0, *map(len, windows)], dtype=np.int64),
+        window=np.array(window, dtype=np.int64).reshape(-1, 5),
+        ranks=shape.ranks,
+        rings=rings,
+        ring_length=max((row.window for row in rows), default=1),
+    )
