@@ -12,16 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import exp, log
-from pathlib import Path
-from typing import Final, Literal, Self, cast
-
-from pydantic import Field, model_validator
+from typing import Final, Literal, cast
 
 from codesign.arch.parts import Status
-from codesign.config import Spec, load_spec
+from codesign.metrics.reference import Operation, Row, reference
 from codesign.units import DTypeName, dtype_bits
 
-Operation = Literal["add", "multiply"]
 Measure = Literal["pj", "um2"]
 
 _DOUBT: Final[tuple[Status, ...]] = (
@@ -49,126 +45,6 @@ class Figure:
     value: float
     status: Status
     source: str
-
-
-class _Row(Spec):
-    status: Status
-    source: str = Field(min_length=1)
-
-
-class _SramRow(_Row):
-    node_nm: int = Field(gt=0)
-    capacity_bytes: int = Field(gt=0)
-    width_bytes: int = Field(gt=0)
-    read_pj: float = Field(gt=0)
-    write_pj: float = Field(gt=0)
-    area_um2: float = Field(gt=0)
-
-
-class _WidthRow(_Row):
-    exponent: float
-
-
-class _EnergyRow(_Row):
-    operation: Operation
-    dtype: DTypeName
-    node_nm: int = Field(gt=0)
-    pj: float = Field(gt=0)
-
-
-class _AreaRow(_Row):
-    operation: Operation
-    dtype: DTypeName
-    node_nm: int = Field(gt=0)
-    um2: float = Field(gt=0)
-
-
-class _SpecialRow(_Row):
-    multiplications: float = Field(gt=0)
-
-
-class _CellRow(_Row):
-    kind: Literal["register", "compare"]
-    node_nm: int = Field(gt=0)
-    pj_per_bit: float = Field(gt=0)
-    um2_per_bit: float = Field(gt=0)
-
-
-class _DramRow(_Row):
-    kind: str = Field(min_length=1)
-    pj_per_bit: float = Field(gt=0)
-
-
-class _ScalingRow(_Row):
-    node_nm: int = Field(gt=0)
-    factor: float = Field(gt=0)
-
-
-class _Reference(Spec):
-    sources: dict[str, str]
-    sram: tuple[_SramRow, ...]
-    sram_width: _WidthRow
-    arithmetic_energy: tuple[_EnergyRow, ...]
-    arithmetic_area: tuple[_AreaRow, ...]
-    vector_special: _SpecialRow
-    cells: tuple[_CellRow, ...]
-    dram: tuple[_DramRow, ...]
-    energy_scaling: tuple[_ScalingRow, ...]
-    area_scaling: tuple[_ScalingRow, ...]
-
-    @model_validator(mode="after")
-    def _sources_are_named_and_used(self) -> Self:
-        used = {row.source for _, row in self.rows()}
-        if used != set(self.sources):
-            raise ValueError(f"named or listed, not both: {sorted(used ^ set(self.sources))}")
-        return self
-
-    def rows(self) -> list[tuple[str, _Row]]:
-        """Every row with the name of its table."""
-        out: list[tuple[str, _Row]] = []
-        for table in type(self).model_fields:
-            value = getattr(self, table)
-            if isinstance(value, _Row):
-                out.append((table, value))
-            elif isinstance(value, tuple):
-                out.extend((table, row) for row in value)
-        return out
-
-
-@dataclass(frozen=True, slots=True)
-class ReferenceRow:
-    """One row of the reference for a reader: what it is of, its numbers by name, and its source."""
-
-    table: str
-    of: Mapping[str, str | int]
-    values: Mapping[str, float]
-    status: Status
-    source: str
-
-
-_IDENTITY: Final[tuple[str, ...]] = (
-    "operation",
-    "dtype",
-    "kind",
-    "node_nm",
-    "capacity_bytes",
-    "width_bytes",
-)
-
-
-def reference_rows() -> tuple[ReferenceRow, ...]:
-    """Every reference value with its source, in the order of the file.
-
-    >>> reference_rows()[0].values["read_pj"]
-    1.811
-    """
-    reference = _reference()
-    out = []
-    for table, row in reference.rows():
-        fields = row.model_dump(exclude={"status", "source"})
-        of: dict[str, str | int] = {name: fields.pop(name) for name in _IDENTITY if name in fields}
-        out.append(ReferenceRow(table, of, fields, row.status, reference.sources[row.source]))
-    return tuple(out)
 
 
 def doubt(*statuses: Status) -> Status:
@@ -262,13 +138,13 @@ def sram_energy(capacity_bytes: int, width_bytes: int, write: bool, node_nm: int
     """
     field = "write_pj" if write else "read_pj"
     figure = at_node("pj", _sram_by_node(field, capacity_bytes), node_nm)
-    rows = _reference().sram
+    rows = reference().sram
     usual_width_bytes = _sram_by_node("width_bytes", capacity_bytes)[rows[0].node_nm].value
     if not width_bytes:
         return figure
     widths = [row.width_bytes for row in rows]
     inside = min(widths) <= width_bytes <= max(widths)
-    width = _reference().sram_width
+    width = reference().sram_width
     return Figure(
         figure.value * (width_bytes / usual_width_bytes) ** width.exponent,
         doubt(figure.status, width.status, "derived" if inside else "assumed"),
@@ -283,8 +159,8 @@ def sram_area(capacity_bytes: int, node_nm: int) -> Figure:
 
 def special_multiplications() -> Figure:
     """Multiplications that cost as much as one exponential, root or division."""
-    row = _reference().vector_special
-    return Figure(row.multiplications, row.status, _reference().sources[row.source])
+    row = reference().vector_special
+    return Figure(row.multiplications, row.status, reference().sources[row.source])
 
 
 def dram_energy(kind: str) -> Figure | None:
@@ -312,13 +188,8 @@ def interpolate(xs: Sequence[float], ys: Sequence[float], x: float) -> float:
     return exp(log(y0) + log(y1 / y0) * log(x / x0) / log(x1 / x0))
 
 
-@cache
-def _reference() -> _Reference:
-    return load_spec(_Reference, Path(__file__).with_name("reference.yaml"))
-
-
-def _figure(value: float, row: _Row) -> Figure:
-    return Figure(value, row.status, _reference().sources[row.source])
+def _figure(value: float, row: Row) -> Figure:
+    return Figure(value, row.status, reference().sources[row.source])
 
 
 def _bits(dtype: str) -> int:
@@ -329,14 +200,14 @@ def _bits(dtype: str) -> int:
 def _scaling_tables() -> dict[str, tuple[tuple[int, ...], tuple[float, ...], str]]:
     tables = {}
     for measure, rows in (
-        ("pj", _reference().energy_scaling),
-        ("um2", _reference().area_scaling),
+        ("pj", reference().energy_scaling),
+        ("um2", reference().area_scaling),
     ):
         ordered = sorted(rows, key=lambda row: row.node_nm)
         tables[measure] = (
             tuple(row.node_nm for row in ordered),
             tuple(row.factor for row in ordered),
-            _reference().sources[ordered[0].source],
+            reference().sources[ordered[0].source],
         )
     return tables
 
@@ -345,11 +216,11 @@ def _scaling_tables() -> dict[str, tuple[tuple[int, ...], tuple[float, ...], str
 def _arithmetic_tables() -> dict[str, dict[tuple[str, str, int], Figure]]:
     energy = {
         (row.operation, row.dtype, row.node_nm): _figure(row.pj, row)
-        for row in _reference().arithmetic_energy
+        for row in reference().arithmetic_energy
     }
     area = {
         (row.operation, row.dtype, row.node_nm): _figure(row.um2, row)
-        for row in _reference().arithmetic_area
+        for row in reference().arithmetic_area
     }
     return cast("dict[str, dict[tuple[str, str, int], Figure]]", {"pj": energy, "um2": area})
 
@@ -357,7 +228,7 @@ def _arithmetic_tables() -> dict[str, dict[tuple[str, str, int], Figure]]:
 @cache
 def _cell_table() -> dict[tuple[str, str], dict[int, Figure]]:
     table = {}
-    for row in _reference().cells:
+    for row in reference().cells:
         table[str(row.kind), "pj"] = {row.node_nm: _figure(row.pj_per_bit, row)}
         table[str(row.kind), "um2"] = {row.node_nm: _figure(row.um2_per_bit, row)}
     return table
@@ -365,16 +236,16 @@ def _cell_table() -> dict[tuple[str, str], dict[int, Figure]]:
 
 @cache
 def _dram_table() -> dict[str, Figure]:
-    return {row.kind: _figure(row.pj_per_bit, row) for row in _reference().dram}
+    return {row.kind: _figure(row.pj_per_bit, row) for row in reference().dram}
 
 
 @cache
 def _sram_by_node(field: str, capacity_bytes: int) -> dict[int, Figure]:
     """A field of the SRAM table at a capacity, for each node; energies are per byte."""
     out = {}
-    for node_nm in {row.node_nm for row in _reference().sram}:
+    for node_nm in {row.node_nm for row in reference().sram}:
         rows = sorted(
-            (row for row in _reference().sram if row.node_nm == node_nm),
+            (row for row in reference().sram if row.node_nm == node_nm),
             key=lambda row: row.capacity_bytes,
         )
         sizes = [row.capacity_bytes for row in rows]
