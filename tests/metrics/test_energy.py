@@ -33,6 +33,7 @@ DRAM = Component(name="dram", kind="dram", actions=("dram_read", "dram_write"), 
 VECTOR = Component(name="vector", kind="vector", actions=("vector_alu", "vector_special"))
 COMPARE = Component(name="sorter", kind="compare", actions=("compare",))
 MACHINE = (MAC, SRAM, REGISTER, DRAM, VECTOR, COMPARE)
+NO_OVERRIDES = EnergyOverrides()
 
 
 def at(node_nm: int) -> Technology:
@@ -40,7 +41,7 @@ def at(node_nm: int) -> Technology:
 
 
 def energies(
-    *components: Component, node_nm: int = 45, overrides: EnergyOverrides = EnergyOverrides()
+    *components: Component, node_nm: int = 45, overrides: EnergyOverrides = NO_OVERRIDES
 ) -> dict[str, ActionEnergy]:
     return energy_table(components, at(node_nm), overrides)
 
