@@ -1,0 +1,175 @@
+"""`codesign compare`: one workload on several machines, in several sparsities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from codesign.cli import options
+from codesign.cli.console import aligned, print_json, show, table
+from codesign.cli.progress import progress_bar
+from codesign.cli.suggest import unknown
+
+if TYPE_CHECKING:
+    from codesign.metrics.result import Result
+    from codesign.report.study import Scenario
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One machine with one sparsity, as the command line names them."""
+
+    arch: str
+    sparsity: str
+
+
+@click.command("compare")
+@options.workload
+@options.archs
+@options.sparsities
+@click.option(
+    "--baseline",
+    metavar="NAME[,PATTERN]",
+    help="What the others are measured against. [default: the first machine and pattern]",
+)
+@options.placement_options
+@options.size_options
+@options.set_values
+@options.fidelity
+@options.seed
+@options.as_json
+@options.output_folder
+@options.quiet
+def command(
+    workload: str,
+    archs: tuple[str, ...],
+    sparsities: tuple[str, ...],
+    baseline: str | None,
+    placement: options.Placement,
+    size: options.Size,
+    assignments: tuple[str, ...],
+    fidelity: str,
+    seed: int,
+    as_json: bool,
+    output: Path | None,
+    quiet: bool,
+) -> None:
+    """Run one workload on several machines and name the winners.
+
+    Every --arch runs with every --sparsity; a --set applies to all machines.
+    """
+    from codesign.cli import inputs
+    from codesign.evaluate import evaluate
+    from codesign.report.study import study
+
+    cells = [Cell(arch, sparsity) for arch in archs for sparsity in sparsities or ("dense",)]
+    _refuse_repeats(cells)
+    first = _baseline(baseline, cells)
+    folder = inputs.report_folder(output)
+    machines = {arch: inputs.read_machine(arch, assignments) for arch in archs}
+    dense = inputs.read_trace(workload, size)
+    traces = {cell.sparsity: inputs.make_sparse(dense, cell.sparsity, placement) for cell in cells}
+    results: list[Result] = []
+    with progress_bar(quiet=quiet) as progress:
+        for number, cell in enumerate(cells):
+            progress(f"{cell.arch} {cell.sparsity}", number, len(cells))
+            trace, machine = traces[cell.sparsity], machines[cell.arch]
+            results.append(evaluate(trace, machine, fidelity=fidelity, seed=seed))
+    (scenario,) = study(results, first).scenarios
+    if as_json:
+        print_json(_plain(scenario))
+    else:
+        _show(scenario)
+    if folder is not None:
+        title = f"{workload} on {' and '.join(archs)}"
+        inputs.leave_report(results, folder, title, quiet=quiet, baseline=first)
+
+
+def _refuse_repeats(cells: Sequence[Cell]) -> None:
+    for number, cell in enumerate(cells):
+        if cell in cells[:number]:
+            raise click.UsageError(f"{cell.arch} with {cell.sparsity} is given twice")
+
+
+def _baseline(asked: str | None, cells: Sequence[Cell]) -> int:
+    """Index of the cell that `NAME` or `NAME,PATTERN` names."""
+    if asked is None:
+        return 0
+    for number, cell in enumerate(cells):
+        if asked in (cell.arch, f"{cell.arch},{cell.sparsity}"):
+            return number
+    arch, _, sparsity = asked.partition(",")
+    archs = list(dict.fromkeys(cell.arch for cell in cells))
+    if arch not in archs:
+        raise click.UsageError(f"--baseline: {unknown('compared machine', arch, archs)}")
+    patterns = list(dict.fromkeys(cell.sparsity for cell in cells))
+    raise click.UsageError(f"--baseline: {unknown('compared pattern', sparsity, patterns)}")
+
+
+def _plain(scenario: Scenario) -> dict[str, Any]:
+    """What `--json` prints: ratios are value over the baseline's value, speed-ups the reverse."""
+    from codesign.report.study import METRICS
+
+    result = scenario.baseline.result
+    winners = {metric.name: scenario.best(metric) for metric in METRICS}
+    return {
+        "workload": result.workload,
+        "phase": result.phase,
+        "fidelity": result.fidelity,
+        "baseline": scenario.baseline.label,
+        "winners": {name: run.label if run else None for name, run in winners.items()},
+        "ratios": [
+            {
+                "label": run.label,
+                "speedup_over_baseline": scenario.speedup_over_baseline(run),
+                **{metric.name: scenario.ratio(run, metric) for metric in METRICS},
+            }
+            for run in scenario.runs
+        ],
+        "results": [{"label": run.label, **run.result.to_dict()} for run in scenario.runs],
+    }
+
+
+def _show(scenario: Scenario) -> None:
+    from codesign.report import quantities as q
+    from codesign.report.answer import explanation
+    from codesign.report.study import AREA, EDP, ENERGY, LATENCY, METRICS
+
+    best = {metric.name: scenario.best(metric) for metric in METRICS}
+    grid = table("machine · sparsity", "ms", "speed", "mJ", "energy", "EDP", "mm²", "used")
+    results = [run.result for run in scenario.runs]
+    columns = zip(
+        scenario.runs,
+        aligned([result.latency_s * 1e3 for result in results]),
+        aligned([result.energy_j * 1e3 for result in results]),
+        aligned([result.area_mm2 for result in results]),
+        strict=True,
+    )
+    for run, ms, mj, mm2 in columns:
+        mark = {name: "*" if winner is run else " " for name, winner in best.items()}
+        grid.add_row(
+            run.label,
+            ms,
+            q.ratio(scenario.speedup_over_baseline(run)) + mark[LATENCY.name],
+            mj,
+            q.ratio(scenario.ratio(run, ENERGY)) + mark[ENERGY.name],
+            q.ratio(scenario.ratio(run, EDP)) + mark[EDP.name],
+            mm2 + mark[AREA.name],
+            q.share(run.result.utilisation),
+        )
+    head = scenario.baseline.result
+    show(f"{scenario.title} · {head.fidelity} fidelity", bold=True)
+    show(grid)
+    show(f"speed, energy and EDP are ratios to {scenario.baseline.label}; * is the best\n")
+    for metric in METRICS:
+        winner = best[metric.name]
+        said = winner.label if winner else "no difference"
+        value = metric.text(metric.value(winner.result)) if winner else ""
+        show(f"least {metric.name:<22} {said}  {value}".rstrip())
+    show("\nwhat bounds it, by share of the time", bold=True)
+    for run in scenario.runs:
+        show(f"{run.label}: {explanation(scenario, run)}")

@@ -1,0 +1,90 @@
+"""How values are printed: plain consoles, tables, columns of numbers, one JSON object."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import sys
+from collections.abc import Sequence
+from math import floor, isfinite, log10
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_ASCII = str.maketrans({"×": "x", "²": "2", "µ": "u", "·": ",", "–": "-", "—": "-", "…": "..."})
+_FALLBACK = "codesign.ascii"
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What is printed for characters that the terminal's encoding lacks."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end].translate(_ASCII)
+    return lacking.encode("ascii", "backslashreplace").decode(), error.end
+
+
+def tolerate_encodings() -> None:
+    """Make the standard streams print something readable whatever their encoding."""
+    codecs.register_error(_FALLBACK, _in_ascii)
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors=_FALLBACK)
+
+
+def show(thing: str | Table = "", *, bold: bool = False) -> None:
+    """Print to standard output, as wide as the terminal and 80 columns in a pipe; no text is markup."""
+    from rich.console import Console
+
+    out = Console(markup=False, emoji=False, highlight=False)
+    with out.capture() as captured:
+        out.print(thing, style="bold" if bold else None)
+    sys.stdout.write("\n".join(line.rstrip() for line in captured.get().split("\n")))
+
+
+def table(*columns: str, left: int = 1, title: str | None = None) -> Table:
+    """An empty table whose first `left` columns hold text and the others numbers."""
+    from rich import box
+    from rich.table import Table
+
+    grid = Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        pad_edge=False,
+        padding=(0, 1),
+    )
+    for index, name in enumerate(columns):
+        if index < left:
+            grid.add_column(name, overflow="fold")
+        else:
+            grid.add_column(name, justify="right", no_wrap=True)
+    return grid
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on standard output; numbers that are not finite become null."""
+    text = json.dumps(_finite(value), indent=2, allow_nan=False, ensure_ascii=False)
+    sys.stdout.write(text + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def aligned(values: Sequence[float], significant: int = 4) -> list[str]:
+    """A column of numbers with the decimals that give the largest its significant digits.
+
+    >>> aligned([12.3456, 0.5, 0.0])
+    ['12.35', '0.50', '0']
+    """
+    largest = max((abs(value) for value in values), default=0.0)
+    decimals = significant - 1 - floor(log10(largest)) if largest > 0 else 0
+    decimals = min(max(decimals, 0), 9)
+    return [f"{value:,.{decimals}f}" if value else "0" for value in values]

@@ -1,0 +1,168 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from codesign.cli.suggest import OneOf
+
+PHASES = ("inference", "training", "prefill", "decode")
+FIDELITIES = ("tile", "row", "cycle")
+
+workload = click.argument("workload")
+
+arch = click.option(
+    "--arch",
+    required=True,
+    metavar="NAME|FILE",
+    help="A shipped machine (`codesign arch list`) or a YAML file.",
+)
+archs = click.option(
+    "--arch",
+    "archs",
+    multiple=True,
+    required=True,
+    metavar="NAME|FILE",
+    help="A machine; give the option once for each.",
+)
+sparsity = click.option(
+    "--sparsity",
+    default=None,
+    metavar="PATTERN",
+    help="2:4, unstructured(0.9), block(32x32, 0.8), row(0.5), ... [default: dense]",
+)
+sparsities = click.option(
+    "--sparsity",
+    "sparsities",
+    multiple=True,
+    metavar="PATTERN",
+    help="2:4, unstructured(0.9), ...; give the option once for each. [default: dense]",
+)
+set_values = click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Change a value of the machine, such as dram.bytes_per_cycle=32; repeatable.",
+)
+fidelity = click.option(
+    "--fidelity",
+    type=OneOf(*FIDELITIES, what="fidelity"),
+    default="row",
+    show_default=True,
+    help="Densities and closed forms, the real mask, or every processing element stepped.",
+)
+seed = click.option(
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Decides sampled masks.",
+)
+as_json = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object on standard output, nothing else."
+)
+quiet = click.option("--quiet", "-q", is_flag=True, help="No progress bar, no remarks.")
+output_folder = click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Also write a report (index.html) and the results (results.json) there.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What of a workload is run; None where the workload decides."""
+
+    phase: str | None = None
+    batch: int = 1
+    seq: int | None = None
+    context: int | None = None
+    image: int | None = None
+    dtype: str | None = None
+    optimizer: str | None = None
+
+
+_SIZE = (
+    click.option(
+        "--phase",
+        type=OneOf(*PHASES, what="phase"),
+        help="What is run. [default: inference, or what the trace holds]",
+    ),
+    click.option(
+        "--batch",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="Inputs at once.",
+    ),
+    click.option(
+        "--seq", type=click.IntRange(min=1), metavar="N", help="New tokens of each input."
+    ),
+    click.option(
+        "--context", type=click.IntRange(min=0), metavar="N", help="Tokens already in the cache."
+    ),
+    click.option(
+        "--image", type=click.IntRange(min=1), metavar="N", help="Edge of a square image."
+    ),
+    click.option("--dtype", metavar="NAME", help="Data type of the tensors. [default: fp16]"),
+    click.option("--optimizer", metavar="NAME", help="Of a training step. [default: sgd_momentum]"),
+)
+
+
+def size_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of Size to a command, which receives them as `size`."""
+
+    @wraps(command)
+    def collected(**given: Any) -> None:
+        size = Size(**{field.name: given.pop(field.name) for field in fields(Size)})
+        command(size=size, **given)
+
+    for option in reversed(_SIZE):
+        collected = option(collected)
+    return collected
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a pattern goes: layers by glob, products by training method."""
+
+    where: tuple[str, ...] = ()
+    method: str | None = None
+
+
+_PLACEMENT = (
+    click.option(
+        "--where",
+        multiple=True,
+        metavar="GLOB",
+        help="Layers that become sparse, such as 'layer4.*'; repeatable. [default: all]",
+    ),
+    click.option(
+        "--method",
+        metavar="NAME",
+        help="Training method, which says which products are sparse: sr_ste, sdgp, bdwp, ...",
+    ),
+)
+
+
+def placement_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of Placement to a command, which receives them as `placement`."""
+
+    @wraps(command)
+    def collected(where: tuple[str, ...], method: str | None, **given: Any) -> None:
+        command(placement=Placement(where, method), **given)
+
+    for option in reversed(_PLACEMENT):
+        collected = option(collected)
+    return collected

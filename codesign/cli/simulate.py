@@ -1,0 +1,84 @@
+"""`codesign simulate`: one workload on one machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from codesign.cli import options
+from codesign.cli.console import print_json, show
+from codesign.cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from codesign.metrics.result import Result
+
+
+@click.command("simulate")
+@options.workload
+@options.arch
+@options.sparsity
+@options.placement_options
+@options.size_options
+@options.set_values
+@options.fidelity
+@options.seed
+@options.as_json
+@options.output_folder
+@options.quiet
+@click.option("--per-op", is_flag=True, help="One row for each operator.")
+@click.option("--assumptions", is_flag=True, help="List the values that nobody published.")
+def command(
+    workload: str,
+    arch: str,
+    sparsity: str | None,
+    placement: options.Placement,
+    size: options.Size,
+    assignments: tuple[str, ...],
+    fidelity: str,
+    seed: int,
+    as_json: bool,
+    output: Path | None,
+    quiet: bool,
+    per_op: bool,
+    assumptions: bool,
+) -> None:
+    """Run one workload on one machine.
+
+    WORKLOAD is a shipped name (`codesign workload list`), a workload YAML, a trace written by
+    `codesign extract`, gemm:M,N,K, or torch:package.module:factory.
+    """
+    from codesign.cli import inputs
+    from codesign.evaluate import evaluate
+
+    folder = inputs.report_folder(output)
+    machine = inputs.read_machine(arch, assignments)
+    trace = inputs.make_sparse(inputs.read_trace(workload, size), sparsity, placement)
+    with progress_bar(quiet=quiet) as progress:
+        result = evaluate(trace, machine, fidelity=fidelity, seed=seed, progress=progress)
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        sizes = {key: trace.meta.get(key) for key in ("batch", "seq", "context")}
+        _show(result, sizes, per_op=per_op, assumptions=assumptions)
+    if folder is not None:
+        inputs.leave_report([result], folder, f"{result.workload} on {result.arch}", quiet=quiet)
+
+
+def _show(result: Result, sizes: Mapping[str, object], *, per_op: bool, assumptions: bool) -> None:
+    from codesign.cli import tables
+
+    show(tables.header(result, sizes), bold=True)
+    show(tables.by_operator(result) if per_op else tables.by_layer(result))
+    if phases := tables.by_phase(result):
+        show(phases)
+    show(tables.totals(result))
+    if remarks := tables.notes(result):
+        show("\nnotes", bold=True)
+        for remark in remarks:
+            show(f"- {remark}")
+    if assumptions:
+        show()
+        show(tables.assumptions(result))

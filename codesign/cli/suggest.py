@@ -1,0 +1,49 @@
+"""Verbs and choices that answer a wrong word with the nearest right one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+
+def unknown(what: str, word: str, candidates: Sequence[str]) -> str:
+    """The message for a word that is none of the candidates."""
+    from codesign.config import did_you_mean
+
+    shown = word if len(word) <= 60 else word[:57] + "..."
+    near = did_you_mean(word, candidates)
+    meant = f"; did you mean {near!r}?" if near else ""
+    return f"no {what} {shown!r}{meant} (there are {', '.join(candidates)})"
+
+
+class VerbGroup(click.Group):
+    """A group that suggests the verb that was meant, and shows its help when none is given."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, args or ["--help"])
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        word = args[0]
+        if self.get_command(ctx, word) is None and not word.startswith("-"):
+            raise click.UsageError(unknown("verb", word, self.list_commands(ctx)), ctx)
+        return super().resolve_command(ctx, args)
+
+
+class OneOf(click.Choice[str]):
+    """One of a few words; a wrong one is answered with the nearest."""
+
+    def __init__(self, *words: str, what: str) -> None:
+        super().__init__(words)
+        self.what = what
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value not in self.choices:
+            self.fail(unknown(self.what, str(value), self.choices), param, ctx)
+        return str(value)

@@ -1,0 +1,171 @@
+"""What `simulate` prints about one result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from codesign.cli.console import aligned, table
+from codesign.cli.groups import Group, layer_groups
+from codesign.report import quantities as q
+from codesign.report.study import cycles_by
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from codesign.metrics.result import OpResult, Result
+
+PJ_PER_MJ = 1e9
+BYTES_PER_MB = 1e6
+BOUND_SHOWN = 0.95
+
+
+def header(result: Result, sizes: Mapping[str, object]) -> str:
+    """Two lines: what runs, and on what."""
+    what = [result.phase, *(f"{key} {value}" for key, value in sizes.items() if value is not None)]
+    return (
+        f"{result.workload} · {', '.join(what)} · {result.sparsity}\n"
+        f"on {result.arch} at {result.clock_mhz:g} MHz · {result.fidelity} fidelity"
+    )
+
+
+def by_layer(result: Result) -> Table:
+    """One row for each group of layers."""
+    groups = layer_groups(
+        result.ops,
+        weight=lambda op: op.cycles,
+        likeness=lambda op: (op.kind, op.phase, op.shape, op.pattern),
+    )
+    return _rows("layer", groups, result)
+
+
+def by_operator(result: Result) -> Table:
+    """One row for each operator."""
+    return _rows("operator", [Group(op.name, (op,)) for op in result.ops], result)
+
+
+def by_phase(result: Result) -> Table | None:
+    """One row for each phase, when there is more than one."""
+    phases: dict[str, list[OpResult]] = {}
+    for op in result.ops:
+        phases.setdefault(op.phase, []).append(op)
+    if len(phases) < 2:
+        return None
+    return _rows("phase", [Group(name, tuple(ops)) for name, ops in phases.items()], result)
+
+
+def _rows(what: str, groups: Sequence[Group[OpResult]], result: Result) -> Table:
+    grid = table(what, "ops", "cycles", "ms", "time", "used", "bound by", "mJ", "DRAM MB")
+    every = Group("total", result.ops)
+    shown = [*groups, every]
+    cycles = [sum(op.cycles for op in group.ops) for group in shown]
+    ms_per_cycle = q.divide(result.latency_s * 1e3, result.cycles)
+    columns = zip(
+        shown,
+        cycles,
+        aligned([each * ms_per_cycle for each in cycles]),
+        aligned([sum(op.energy_pj for op in group.ops) / PJ_PER_MJ for group in shown]),
+        aligned([sum(op.dram_bytes for op in group.ops) / BYTES_PER_MB for group in shown]),
+        strict=True,
+    )
+    for group, spent, ms, energy, dram in columns:
+        if group is every:
+            grid.add_section()
+        used = result.utilisation if group is every else _utilisation(group.ops)
+        grid.add_row(
+            group.label,
+            str(len(group.ops)),
+            f"{spent:,}",
+            ms,
+            q.share(q.divide(spent, result.cycles)),
+            q.share(used),
+            bound_by(group.ops),
+            energy,
+            dram,
+        )
+    return grid
+
+
+def _utilisation(ops: Sequence[OpResult]) -> float:
+    """Mean over the group's cycles."""
+    cycles = sum(op.cycles for op in ops)
+    return sum(op.utilisation * op.cycles for op in ops) / cycles if cycles else 0.0
+
+
+def bound_by(ops: Iterable[OpResult]) -> str:
+    """What most of the cycles waited for, with its share when that is not nearly all."""
+    ranked = cycles_by(ops, lambda op: op.bound_by)
+    total = sum(ranked.values())
+    if not total:
+        return q.MISSING
+    name, cycles = next(iter(ranked.items()))
+    return name if cycles >= BOUND_SHOWN * total else f"{name} {q.share(cycles / total)}"
+
+
+def totals(result: Result) -> str:
+    """The whole run, one quantity in each line."""
+    excess = q.divide(result.cycles, result.roofline_cycles)
+    rows = [
+        ("latency", q.with_unit(result.latency_s, "s", 4), f"{result.cycles:,} cycles"),
+        ("", q.ratio(excess), "the roofline's cycles"),
+        ("energy", q.with_unit(result.energy_j, "J", 4), split(result.energy_j_by_part)),
+        ("power", q.with_unit(result.power_w, "W", 4), "average"),
+        ("EDP", q.with_unit(result.edp_js, "Js", 4), "energy times latency"),
+        ("utilisation", q.share(result.utilisation), "of what the MAC array could issue"),
+        ("effective", rate(result.effective_tops), _macs(result.effective_macs, "on kept weights")),
+        ("dense", rate(result.dense_tops), _macs(result.macs, "in the dense model")),
+        ("peak", rate(result.peak_tops), "dense; 1 MAC = 2 OP"),
+        ("DRAM", q.with_unit(result.dram_bytes, "B", 4), "moved"),
+        ("area", q.area(result.area_mm2), split(result.area_mm2_by_part)),
+        (
+            "assumed",
+            f"{len(result.assumptions)} values",
+            "nobody published; --assumptions lists them",
+        ),
+    ]
+    return "\n".join(f"{name:<12} {value:>11}  {remark}".rstrip() for name, value, remark in rows)
+
+
+def rate(tops: float) -> str:
+    """Operations per second."""
+    return q.with_unit(tops * 1e12, "OP/s", 4)
+
+
+def _macs(macs: int, where: str) -> str:
+    return f"{q.with_unit(macs, 'MAC', 4)} {where}"
+
+
+def split(parts: Mapping[str, float], largest: int = 4) -> str:
+    """Shares of a sum, the largest first.
+
+    >>> split({"dram": 3.0, "mac": 1.0})
+    'dram 75 %, mac 25 %'
+    """
+    total = sum(parts.values())
+    if not total:
+        return ""
+    ranked = sorted(parts.items(), key=lambda item: (-item[1], item[0]))
+    shown = [f"{name} {q.share(value / total)}" for name, value in ranked[:largest]]
+    rest = sum(value for _, value in ranked[largest:])
+    return ", ".join([*shown, f"other {q.share(rest / total)}"] if rest else shown)
+
+
+def notes(result: Result) -> list[str]:
+    """What did not run as asked: remarks of the run, then of its operators, each once."""
+    affected: dict[str, list[str]] = {}
+    for op in result.ops:
+        if op.note and op.note not in result.notes:
+            affected.setdefault(op.note, []).append(op.name)
+    per_op = [
+        f"{note}: {names[0]}" + (f" and {len(names) - 1} more" if names[1:] else "")
+        for note, names in affected.items()
+    ]
+    return [*result.notes, *per_op]
+
+
+def assumptions(result: Result) -> Table:
+    """The values that nobody published."""
+    grid = table("path", "value", "status", "source", left=4, title="assumptions")
+    for item in result.assumptions:
+        grid.add_row(item.path, f"{item.value:g}", item.status, item.source)
+    return grid
