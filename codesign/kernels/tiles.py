@@ -126,8 +126,8 @@ def _draw(key, counter, bound):
 def sample_groups(rows, cols, n, m, key):
     """A packed mask with min(n, size) random columns of every group of m set.
 
-    Each group is an independent uniform choice (Floyd's algorithm) that depends on its own index and
-    the uint64 `key` alone. The last group of a row is smaller where m does not divide cols.
+    Each group is an independent uniform choice (Floyd's algorithm) that depends on its own index
+    and the uint64 `key` alone. The last group of a row is smaller where m does not divide cols.
     """
     packed = np.zeros((rows, -(-cols // 8)), np.uint8)
     groups = -(-cols // m)
@@ -168,8 +168,8 @@ def sample_count(rows, cols, kept, key):
 def choose_groups(magnitude, n, m):
     """A packed mask with the min(n, size) largest of every group of m columns set.
 
-    `magnitude` is [rows, cols] without NaN; of equal values the lower column is kept. Where fewer are
-    dropped than kept, the smallest are looked for instead, the higher column first.
+    `magnitude` is [rows, cols] without NaN; of equal values the lower column is kept. Where fewer
+    are dropped than kept, the smallest are looked for instead, the higher column first.
     """
     rows, cols = magnitude.shape
     packed = np.zeros((rows, -(-cols // 8)), np.uint8)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.config import CodesignError, fingerprint
-from codesign.sparsity.storage import Format
 from codesign.sparsity.mask import Mask
+from codesign.sparsity.storage import Format
 
 Weights = NDArray[Any]
 Flags = NDArray[np.bool_]
@@ -50,9 +50,10 @@ class Pattern(ABC):
 
     @abstractmethod
     def project(self, weights: Weights) -> Mask:
-        """The mask of the pattern that keeps the largest sum of magnitudes; ties go to the lower index.
+        """The mask of the pattern that keeps the largest sum of magnitudes.
 
-        `weights` is a real matrix [rows, cols]. Raises CodesignError for other arrays and for NaN.
+        `weights` is a real matrix [rows, cols]; among equals the lower index is kept. Raises
+        CodesignError for other arrays and for NaN.
         """
 
     @abstractmethod
@@ -67,12 +68,12 @@ class Pattern(ABC):
     def stored_units(self, rows: int, cols: int) -> int:
         """How many units of its natural format a mask of the pattern fills."""
 
+    @abstractmethod
     def exact_nnz(self, rows: int, cols: int) -> int | None:
         """Kept elements of every mask of this shape, or None where masks differ."""
-        return None
 
     def exact_group_count(self, m: int) -> int | None:
-        """Kept elements of every full group of m neighbouring columns, or None where groups differ."""
+        """Kept elements of every full group of m neighbouring columns, or None if they differ."""
         return m if self.is_dense else None
 
 
@@ -86,7 +87,8 @@ def magnitudes(weights: Weights) -> Weights:
     if weights.dtype.kind == "f":
         if np.isnan(weights).any():
             raise CodesignError("weights hold NaN, which has no magnitude to choose by")
-        return np.abs(weights.astype(np.float64 if weights.itemsize > 4 else np.float32))
+        wide = weights.astype(np.float64 if weights.itemsize > 4 else np.float32)
+        return np.asarray(np.abs(wide))
     if weights.dtype.kind == "i":
         return np.abs(weights.astype(np.int64)).view(np.uint64)
     if weights.dtype.kind in "ub":
@@ -108,8 +110,8 @@ def require_shape(rows: int, cols: int) -> None:
     """Raise CodesignError unless masks of this shape can be sampled."""
     if rows < 1 or cols < 1 or rows * cols > MAX_ELEMENTS:
         raise CodesignError(
-            f"a mask has at least one row and one column and is sampled up to {MAX_ELEMENTS} elements, "
-            f"got {rows} x {cols}"
+            "a mask has at least one row and one column and is sampled up to "
+            f"{MAX_ELEMENTS} elements, got {rows} x {cols}"
         )
 
 

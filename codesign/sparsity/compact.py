@@ -11,6 +11,8 @@ import numpy as np
 from codesign.config import CodesignError
 from codesign.sparsity.mask import Bits, Mask
 from codesign.sparsity.storage import (
+    Contents,
+    Extent,
     Format,
     Ints,
     Packed,
@@ -25,9 +27,10 @@ from codesign.sparsity.storage import (
 class NMCompact(Format):
     """min(n, r) slots for each group of r <= m neighbours, every slot stored, used or not.
 
-    With `coding` "fields" each slot has an index of ceil(log2 m) bits (NVIDIA's 2:4, SAT, SCALE-Sim's
-    ellpack_block); with "combinatorial" each group has one number of ceil(log2 C(r, min(n, r))) bits, the
-    least that any code needs (m up to 64). Indices of a group ascend; unused slots hold 0.
+    With `coding` "fields" each slot has an index of ceil(log2 m) bits (NVIDIA's 2:4, SAT,
+    SCALE-Sim's ellpack_block); with "combinatorial" each group has one number of
+    ceil(log2 C(r, min(n, r))) bits, the least that a code of fixed length needs (m up to 64).
+    Indices of a group ascend; unused slots hold 0.
     """
 
     n: int
@@ -50,14 +53,12 @@ class NMCompact(Format):
             raise CodesignError(f"{self} cannot hold a mask with more than {self.n} in a group")
         return sum(part.groups * part.held for part in self._parts(*mask.shape))
 
-    def unit_values(self, rows: int, cols: int) -> int:
-        return 1
-
-    def metadata_bits(self, rows: int, cols: int, units: int) -> tuple[int, ...]:
-        return (sum(part.groups * self._code_bits(part) for part in self._parts(rows, cols)),)
+    def contents(self, extent: Extent) -> Contents:
+        parts = self._parts(extent.rows, extent.cols)
+        return Contents(extent.units, (sum(p.groups * self._code_bits(p) for p in parts),))
 
     def _parts(self, rows: int, cols: int) -> tuple[_Part, ...]:
-        """The full groups of all lines, then the smaller last groups; each only where there are any."""
+        """The full groups of all lines, then the smaller last groups, where there are any."""
         lines, length = (rows, cols) if self.axis == "in" else (cols, rows)
         full, rest = divmod(length, self.m)
         split = full * self.m

@@ -12,6 +12,8 @@ from codesign.config import CodesignError
 from codesign.sparsity.compact import NMCompact
 from codesign.sparsity.mask import Bits, Mask
 from codesign.sparsity.storage import (
+    Contents,
+    Extent,
     Format,
     Ints,
     Packed,
@@ -57,7 +59,7 @@ def expected_bytes(
     """
     natural = pattern.format
     if storage is None or storage == natural:
-        return natural.size_of_units(rows, cols, pattern.stored_units(rows, cols), dtype)
+        return natural.size_of(Extent(rows, cols, pattern.stored_units(rows, cols)), dtype)
     return storage.packed_bytes(pattern.sample(rows, cols, seed), dtype)
 
 
@@ -71,14 +73,11 @@ class DenseFormat(Format):
     def stored_units(self, mask: Mask) -> int:
         return mask.size
 
-    def unit_values(self, rows: int, cols: int) -> int:
-        return 1
-
-    def metadata_bits(self, rows: int, cols: int, units: int) -> tuple[int, ...]:
-        return ()
+    def contents(self, extent: Extent) -> Contents:
+        return Contents(extent.units, ())
 
     def _pack(self, weights: Values, mask: Mask) -> tuple[Values, tuple[Bits, ...]]:
-        return weights.reshape(-1), ()
+        return weights.reshape(mask.size), ()
 
     def _unpack(self, packed: Packed, out: Values) -> None:
         out[:] = packed.values.reshape(out.shape)
@@ -94,11 +93,8 @@ class Bitmap(Format):
     def stored_units(self, mask: Mask) -> int:
         return mask.nnz
 
-    def unit_values(self, rows: int, cols: int) -> int:
-        return 1
-
-    def metadata_bits(self, rows: int, cols: int, units: int) -> tuple[int, ...]:
-        return (rows * cols,)
+    def contents(self, extent: Extent) -> Contents:
+        return Contents(extent.units, (extent.rows * extent.cols,))
 
     def _pack(self, weights: Values, mask: Mask) -> tuple[Values, tuple[Bits, ...]]:
         kept = mask.to_dense()
@@ -127,11 +123,9 @@ class CSR(Format):
         _require_fits(self, mask.nnz, self.pointer_bits)
         return mask.nnz
 
-    def unit_values(self, rows: int, cols: int) -> int:
-        return 1
-
-    def metadata_bits(self, rows: int, cols: int, units: int) -> tuple[int, ...]:
-        return (rows + 1) * self.pointer_bits, units * self.index_bits
+    def contents(self, extent: Extent) -> Contents:
+        pointers = (extent.rows + 1) * self.pointer_bits
+        return Contents(extent.units, (pointers, extent.units * self.index_bits))
 
     def _pack(self, weights: Values, mask: Mask) -> tuple[Values, tuple[Bits, ...]]:
         row, col = np.nonzero(mask.to_dense())
@@ -176,11 +170,10 @@ class BSR(Format):
         _require_fits(self, units, self.pointer_bits)
         return units
 
-    def unit_values(self, rows: int, cols: int) -> int:
-        return self.block_rows * self.block_cols
-
-    def metadata_bits(self, rows: int, cols: int, units: int) -> tuple[int, ...]:
-        return (-(-rows // self.block_rows) + 1) * self.pointer_bits, units * self.index_bits
+    def contents(self, extent: Extent) -> Contents:
+        pointers = (-(-extent.rows // self.block_rows) + 1) * self.pointer_bits
+        values = extent.units * self.block_rows * self.block_cols
+        return Contents(values, (pointers, extent.units * self.index_bits))
 
     def _pack(self, weights: Values, mask: Mask) -> tuple[Values, tuple[Bits, ...]]:
         counts = mask.tile_counts(self.block_rows, self.block_cols)
@@ -212,7 +205,10 @@ class BSR(Format):
 
 @dataclass(frozen=True)
 class Channels(Format):
-    """One bit per row ("out") or column ("in") and the whole rows or columns that keep any element."""
+    """One bit per row ("out") or column ("in"), and those that keep any element, whole.
+
+    The unit is a row or a column.
+    """
 
     axis: Literal["in", "out"]
 
@@ -223,13 +219,12 @@ class Channels(Format):
         return int(np.count_nonzero(self._used(mask)))
 
     def _used(self, mask: Mask) -> NDArray[np.bool_]:
-        return mask.to_dense().any(axis=1 if self.axis == "out" else 0)
+        return np.asarray(mask.to_dense().any(axis=1 if self.axis == "out" else 0))
 
-    def unit_values(self, rows: int, cols: int) -> int:
-        return cols if self.axis == "out" else rows
-
-    def metadata_bits(self, rows: int, cols: int, units: int) -> tuple[int, ...]:
-        return (rows if self.axis == "out" else cols,)
+    def contents(self, extent: Extent) -> Contents:
+        if self.axis == "out":
+            return Contents(extent.units * extent.cols, (extent.rows,))
+        return Contents(extent.units * extent.rows, (extent.cols,))
 
     def _pack(self, weights: Values, mask: Mask) -> tuple[Values, tuple[Bits, ...]]:
         used = self._used(mask)
@@ -244,10 +239,11 @@ class Channels(Format):
 
 @dataclass(frozen=True)
 class RunLength(Format):
-    """Entries of a run of zeros and a value, over the whole matrix in row order; the unit is an entry.
+    """Entries of a run of zeros and a value, over the whole matrix in row order.
 
-    A run holds 0 to 2**run_bits - 1 zeros; a longer one is broken by entries whose value is a stored
-    zero, as in EIE (Han et al., ISCA 2016, section III-B). Zeros after the last kept element are not stored.
+    A run holds 0 to 2**run_bits - 1 zeros; a longer one is broken by entries whose value is a
+    stored zero, as in EIE (Han et al., ISCA 2016, section III). Zeros after the last kept element
+    are not stored. The unit is an entry.
     """
 
     run_bits: int = 4
@@ -271,11 +267,8 @@ class RunLength(Format):
         runs[kept] = rest
         return runs, kept
 
-    def unit_values(self, rows: int, cols: int) -> int:
-        return 1
-
-    def metadata_bits(self, rows: int, cols: int, units: int) -> tuple[int, ...]:
-        return (units * self.run_bits,)
+    def contents(self, extent: Extent) -> Contents:
+        return Contents(extent.units, (extent.units * self.run_bits,))
 
     def _pack(self, weights: Values, mask: Mask) -> tuple[Values, tuple[Bits, ...]]:
         runs, kept = self._runs(mask)

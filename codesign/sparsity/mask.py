@@ -18,8 +18,8 @@ Bits = NDArray[np.uint8]
 class Mask:
     """The kept elements of a `rows` x `cols` matrix in the layout of a linear layer's weight.
 
-    `packed` is uint8 [rows, ceil(cols / 8)]: bit j % 8 (least significant first) of byte j // 8 is set
-    where column j is kept; bits beyond the last column are 0. The array is read-only. Raises
+    `packed` is uint8 [rows, ceil(cols / 8)]: bit j % 8 (least significant first) of byte j // 8 is
+    set where column j is kept; bits beyond the last column are 0. The array is read-only. Raises
     CodesignError for an empty shape or an array that breaks these rules.
     """
 
@@ -53,14 +53,14 @@ class Mask:
         """
         if kept.ndim != 2 or kept.dtype != np.bool_:
             raise CodesignError(
-                f"a mask is made from a boolean matrix, got {kept.dtype} with {kept.ndim} dimensions"
+                f"a mask is made from a boolean matrix, got {kept.dtype} of shape {kept.shape}"
             )
         rows, cols = kept.shape
         return cls(rows, cols, np.packbits(kept, axis=1, bitorder="little"))
 
     @classmethod
     def from_packed(cls, data: Bits | bytes, rows: int, cols: int) -> Mask:
-        """The mask whose packed rows are `data`, bytes in row order or an array of the same content."""
+        """The mask whose packed rows are `data`: bytes in row order, or an array of them."""
         row_bytes = -(-cols // 8)
         content = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
         if rows < 1 or cols < 1 or content.size != rows * row_bytes:
@@ -166,9 +166,10 @@ class Mask:
         return counts
 
     def slowest_lane(self, m: int, lanes: int) -> NDArray[np.int64]:
-        """Largest group count among each `lanes` neighbouring rows, int64 [ceil(rows / lanes), ceil(cols / m)].
+        """Largest group count among each `lanes` neighbouring rows.
 
-        These are the cycles of lanes that wait for each other after every group of m columns.
+        The cycles of lanes that wait for each other after every group of m columns, int64
+        [ceil(rows / lanes), ceil(cols / m)].
         """
         from codesign.kernels.tiles import max_groups
 

@@ -1,8 +1,8 @@
 """Sparsity patterns: frozen values that say which elements of a weight matrix may be kept.
 
-All matrices have the layout of a linear layer's weight: rows are outputs, columns the reduction. Every
-pattern projects a weight to the mask with the largest sum of kept magnitudes, samples a random mask by seed,
-and accepts a mask that lies inside one of its own.
+All matrices have the layout of a linear layer's weight: rows are outputs, columns the reduction.
+Every pattern projects a weight to the mask with the largest sum of kept magnitudes, samples a
+random mask by seed, and accepts a mask that lies inside one of its own.
 """
 
 from __future__ import annotations
@@ -67,9 +67,10 @@ class Dense(Pattern):
         return Mask.full(*magnitudes(weights).shape)
 
     def sample(self, rows: int, cols: int, seed: int) -> Mask:
+        sampling_key(seed)
         return Mask.full(rows, cols)
 
-    def accepts(self, mask: Mask) -> bool:
+    def accepts(self, mask: Mask) -> bool:  # noqa: ARG002
         return True
 
     def stored_units(self, rows: int, cols: int) -> int:
@@ -86,11 +87,11 @@ DENSE = Dense()
 class NM(Pattern):
     """At most n of every m neighbours are kept; a smaller last group of r elements keeps min(n, r).
 
-    With `axis` "in" (text `2:4` or `2:4@in`) the neighbours lie along the columns, the reduction of the
-    operator: the only grouping that saves time in an N:M engine. With "out" (text `2:4@out`) they lie
-    along the rows. In N:M training, grouping for the forward pass (FF) is `N:M` on the forward operator and
-    grouping for the backward pass (BP) is `N:M` on the backward-data operator, whose weight is the
-    transpose: seen on the parameter of a linear layer, FF is `@in` and BP is `@out`.
+    With `axis` "in" (text `2:4` or `2:4@in`) the neighbours lie along the columns, the reduction
+    of the operator, which is what an N:M engine can skip. With "out" (text `2:4@out`) they lie
+    along the rows. In N:M training, grouping for the forward pass (FF) is `N:M` on the forward
+    operator and grouping for the backward pass (BP) is `N:M` on the backward-data operator, whose
+    weight is the transpose: seen on the parameter of a linear layer, FF is `@in`, BP is `@out`.
     """
 
     n: int
@@ -177,9 +178,9 @@ _MAX_TEXT = 80
 
 
 def parse_pattern(text: str) -> Pattern:
-    """The pattern that a text such as `2:4` or `block(32x32, 0.8)` names; S is the fraction removed.
+    """The pattern that a text such as `2:4` or `block(32x32, 0.8)` names.
 
-    Raises CodesignError that says what is allowed.
+    The number in brackets is the fraction removed. Raises CodesignError that says what is allowed.
 
     >>> parse_pattern("2:8").density
     0.25

@@ -26,8 +26,8 @@ from codesign.sparsity.mask import Mask
 class _Fraction(Pattern):
     """A pattern that removes a fraction `sparsity`, 0 <= sparsity < 1, of its equal candidates.
 
-    Of `count` candidates exactly floor((1 - sparsity) * count + 1/2) are kept, with sparsity taken as the
-    decimal number that it prints as.
+    Of `count` candidates exactly floor((1 - sparsity) * count + 1/2) are kept, with sparsity taken
+    as the decimal number that it prints as.
     """
 
     sparsity: float

@@ -1,7 +1,7 @@
 """What a storage format of sparse matrices is: exact bytes, packing and unpacking.
 
-A format stores units (elements, slots, blocks, whole rows) and says where they belong. Each stream of
-values and each stream of metadata is packed without gaps over the whole matrix and rounded up to a whole
+A format stores units (elements, slots, blocks, whole rows) and says where they belong. Each stream
+of values and of metadata is packed without gaps over the whole matrix and rounded up to a whole
 byte once.
 """
 
@@ -34,6 +34,23 @@ class PackedSize:
         return self.value_bytes + self.metadata_bytes
 
 
+@dataclass(frozen=True)
+class Extent:
+    """A matrix as far as the size of its storage depends on it: its shape and the units stored."""
+
+    rows: int
+    cols: int
+    units: int
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What storage holds: how many values, and the bits of each metadata stream."""
+
+    values: int
+    metadata_bits: tuple[int, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Packed:
     """A stored matrix: its values in storage order and its metadata as packed bit streams."""
@@ -50,15 +67,11 @@ class Format(ABC):
 
     @abstractmethod
     def stored_units(self, mask: Mask) -> int:
-        """Units that the mask fills; raises CodesignError for a mask that the format cannot hold."""
+        """Units that the mask fills; CodesignError for a mask that the format cannot hold."""
 
     @abstractmethod
-    def unit_values(self, rows: int, cols: int) -> int:
-        """Values that one unit stores."""
-
-    @abstractmethod
-    def metadata_bits(self, rows: int, cols: int, units: int) -> tuple[int, ...]:
-        """Bits of each metadata stream of a matrix that fills `units` units."""
+    def contents(self, extent: Extent) -> Contents:
+        """The values and metadata that a matrix of this extent takes."""
 
     @abstractmethod
     def _pack(self, weights: Values, mask: Mask) -> tuple[Values, tuple[Bits, ...]]:
@@ -68,14 +81,16 @@ class Format(ABC):
     def _unpack(self, packed: Packed, out: Values) -> None:
         """Write the values of the kept elements into a zeroed matrix."""
 
-    def size_of_units(self, rows: int, cols: int, units: int, dtype: str) -> PackedSize:
-        """Bytes of a rows x cols matrix that fills `units` units with values of `dtype`."""
+    def size_of(self, extent: Extent, dtype: str) -> PackedSize:
+        """Bytes of a matrix of this extent with values of `dtype`."""
         if dtype not in DTYPE_BYTES:
             raise CodesignError(f"unknown data type {dtype!r}; known: {', '.join(DTYPE_BYTES)}")
         numerator, denominator = DTYPE_BYTES[dtype]
-        value_bytes = -(-units * self.unit_values(rows, cols) * numerator // denominator)
-        streams = self.metadata_bits(rows, cols, units)
-        return PackedSize(value_bytes, sum(-(-bits // BITS_PER_BYTE) for bits in streams))
+        contents = self.contents(extent)
+        return PackedSize(
+            -(-contents.values * numerator // denominator),
+            sum(-(-bits // BITS_PER_BYTE) for bits in contents.metadata_bits),
+        )
 
     def packed_bytes(self, mask: Mask, dtype: str) -> PackedSize:
         """Bytes of a matrix with this mask and values of `dtype`.
@@ -86,7 +101,7 @@ class Format(ABC):
         >>> NMCompact(2, 4).packed_bytes(mask, "fp16").bytes / mask.size
         1.125
         """
-        return self.size_of_units(mask.rows, mask.cols, self.stored_units(mask), dtype)
+        return self.size_of(Extent(mask.rows, mask.cols, self.stored_units(mask)), dtype)
 
     def pack(self, weights: Values, mask: Mask) -> Packed:
         """The kept elements of a matrix as they are stored.
@@ -114,7 +129,7 @@ def bit_width(largest: int) -> int:
 
 
 def to_bits(numbers: Ints, width: int) -> Bits:
-    """Non-negative numbers as `width` bits each, least significant first, one uint8 0 or 1 per bit."""
+    """Non-negative numbers as `width` bits each, least significant first, a uint8 per bit."""
     bits: Bits = ((numbers.reshape(-1, 1) >> np.arange(width)) & 1).astype(np.uint8).reshape(-1)
     return bits
 
