@@ -152,7 +152,11 @@ def fault_of(
     details: ErrorDetails, path: KeyPath, within: Sequence[Any], data: object
 ) -> tuple[Fault, KeyPath]:
     """The fault that one of pydantic's errors means, still without its place in a file."""
-    kind, context, value = details["type"], details.get("ctx", {}), details["input"]
+    kind, value = details["type"], details["input"]
+    context: dict[str, Any] = {
+        name: int(bound) if isinstance(bound, float) and bound.is_integer() else bound
+        for name, bound in details.get("ctx", {}).items()
+    }
     rule = _RULES[kind].format(**context) if kind in _RULES else details["msg"]
     suggestion: str | None = None
     shown: str | None = show(value)

@@ -180,8 +180,9 @@ class Composer:
             raise self.stop(start, (), "the text is empty; a mapping is needed")
         if start.version not in (None, (1, 2)) or start.tags:
             raise self.stop(start, (), "no directive but '%YAML 1.2' is read")
-        self.lines[()] = 1
-        value, _ = self.value(next(self.events), (), 0)
+        top = next(self.events)
+        self.lines[()] = _line(top)
+        value, _ = self.value(top, (), 0)
         next(self.events)
         if not isinstance(after := next(self.events), yaml.StreamEndEvent):
             raise self.stop(after, (), "a second document begins; one file holds one document")
@@ -231,9 +232,9 @@ class Composer:
             inner = (*path, key)
             self.text(event, inner)
             if plain and _CONSTANTS.get(key, key) is None:
-                self.fault(event, path, "a key is empty or null")
+                self.fault(event, inner, "a key is empty or null")
             if plain and key == "<<":
-                self.fault(event, path, "merge keys (<<) are no YAML 1.2: write the keys out")
+                self.fault(event, inner, "merge keys (<<) are no YAML 1.2: write the keys out")
             line = _line(event)
             if key in entries:
                 first = self.lines[inner]
@@ -332,7 +333,7 @@ def read_document(source: str | bytes, name: str) -> tuple[Document, list[Fault]
     value, composer = compose(source, name)
     if not isinstance(value, dict):
         rule = "the top level must be a mapping of keys to values"
-        composer.faults.append(Fault(name, 1, "", rule, show(value)))
+        composer.faults.append(Fault(name, composer.lines[()], "", rule, show(value)))
         raise ConfigError(composer.faults)
     return Document(value, composer.lines, name), composer.faults
 
