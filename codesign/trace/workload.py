@@ -70,20 +70,16 @@ def load_workload(
     """
     text = str(name_or_path)
     if text.strip().startswith("gemm:"):
+        if image is not None or overrides:
+            raise CodesignError(f"{text[:80]} has no image size and no hyper-parameters to set")
         gemm, gemm_dtype = parse_gemm(text)
         return _build(
             gemm, gemm.name, phase, batch, seq, context, optimizer, gemm_dtype or dtype, overrides
         )
     path = find_workload(text)
     if path.suffix == ".json":
-        if (phase, batch, seq, context, dtype, image) != (
-            None,
-            1,
-            None,
-            None,
-            None,
-            None,
-        ) or overrides:
+        given = (phase, seq, context, dtype, image)
+        if batch != 1 or overrides or any(value is not None for value in given):
             raise CodesignError(
                 f"{text} is a saved trace: its phase, sizes and data type are fixed"
             )
@@ -93,7 +89,7 @@ def load_workload(
     if image is not None and "image" not in _family(document).model_fields:
         raise CodesignError(f"{text} takes no image size")
     spec = load_spec(_family(document), document, chosen)
-    return _build(spec, path.name, phase, batch, seq, context, optimizer, dtype, overrides)
+    return _build(spec, path.name, phase, batch, seq, context, optimizer, dtype, chosen)
 
 
 def workload_spec(name_or_path: str | Path, overrides: Mapping[str, object] = {}) -> WorkloadSpec:

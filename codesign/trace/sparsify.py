@@ -1,0 +1,313 @@
+"""A dense trace becomes a sparse one: which layers, which pattern, which products of training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codesign.config import CodesignError, did_you_mean
+from codesign.sparsity.mask import Mask
+from codesign.sparsity.pattern import NM, Pattern, parse_pattern
+from codesign.trace.op import Kind, Op, Phase, Trace
+
+Weights = Mapping[str, NDArray[Any]]
+"""Real weights by parameter name, linear [out, in] or convolution [out, in / groups, h, w]."""
+
+_FORWARD_PHASES = (Phase.FORWARD, Phase.PREFILL, Phase.DECODE)
+_MIN_CONV_CHANNELS = 4
+"""A convolution of fewer input channels reads an image: the first layer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """Which operand of each product of a training step is sparse.
+
+    N:M weights are chosen again along the reduction of backward-data; other patterns are a property
+    of the weight, so that its backward mask is the forward one transposed.
+
+    `forward` and `backward_data` prune the weights, each along its own reduction; `output_gradient`
+    prunes the gradient that backward-data reads; `backward_weight` prunes the gradient that the
+    weight gradient reads, along the rows of the batch. `nested` takes the backward mask out of the
+    forward one.
+    """
+
+    forward: bool = False
+    backward_data: bool = False
+    output_gradient: bool = False
+    backward_weight: bool = False
+    nested: bool = False
+    transposable: bool = False
+    """One mask serves both directions; it is not found by projecting each direction alone."""
+
+
+METHODS: Mapping[str, Method] = {
+    "dense": Method(),
+    # Zhou et al., ICLR 2021 (arXiv 2102.04010)
+    "sr_ste": Method(forward=True),
+    # McDanel et al. 2022: magnitude pruning of output gradients
+    "sdgp": Method(output_gradient=True),
+    # the baselines of arXiv 2309.13015: weights in one direction, or in both
+    "sdwp": Method(backward_data=True),
+    "bdwp": Method(forward=True, backward_data=True),
+    # Zhang et al., ICML 2023 (arXiv 2302.06058), without its search for a permutation
+    "bimask": Method(forward=True, backward_data=True, nested=True),
+    # Mozaffari et al., ICLR 2025 (arXiv 2405.16325): pruned once more along the outputs
+    "slope": Method(forward=True, backward_data=True, nested=True),
+    # Hubara et al., NeurIPS 2021 (arXiv 2102.08124)
+    "tmask": Method(forward=True, backward_data=True, transposable=True),
+    # Hu et al., ICML 2024: transposable masks, and unbiased 2:4 gradients for the weight gradient
+    "fst": Method(forward=True, backward_data=True, backward_weight=True, transposable=True),
+}
+
+
+def sparsify(
+    trace: Trace,
+    pattern: Pattern | str | Mapping[str, Pattern | str],
+    *,
+    where: str | Sequence[str] = "*",
+    method: str | None = None,
+    skip_first_last: bool | None = None,
+    weights: Weights | None = None,
+) -> Trace:
+    """The trace with `pattern` on the weighted products of the layers that `where` matches.
+
+    `where` is a glob, or several, on names of layers and operators; `pattern` may map globs to
+    patterns, the first match counts. Left out, unless named by an exact name, are layers whose
+    channels are fewer than one N:M group, and with `skip_first_last` (default: only when `where` is
+    "*") a first layer without producers and a last layer without consumers other than the loss, if
+    others remain. `method` says which products of a training step are sparse (default bdwp); in
+    inference it only matters whether the method prunes the forward pass. With `weights` masks are
+    projected from them, else machines sample masks from the pattern. Raises CodesignError for globs
+    that match no weighted product, for unknown methods, and for weights that are missing or of the
+    wrong shape.
+    """
+    training = any(op.phase is Phase.BACKWARD_WEIGHT for op in trace)
+    chosen = method or ("bdwp" if training else "sr_ste")
+    if chosen not in METHODS:
+        hint = did_you_mean(chosen, list(METHODS))
+        raise CodesignError(
+            f"no sparse training method {chosen[:40]!r} (known: {', '.join(METHODS)})"
+            + (f"; did you mean {hint!r}?" if hint else "")
+        )
+    rules = _rules(pattern, where)
+    rule = METHODS[chosen]
+    if weights is not None and rule.transposable:
+        raise CodesignError(
+            f"{chosen} needs transposable masks, which projecting each direction does not give"
+        )
+    layers = [op for op in trace if op.phase in _FORWARD_PHASES and _weighted(op)]
+    skip = skip_first_last if skip_first_last is not None else set(rules) == {"*"}
+    patterns = _assign(trace, layers, rules, _first_and_last(trace, layers) if skip else set())
+    ops: list[Op] = []
+    masks = dict(trace.masks)
+    for op in trace:
+        layer_pattern = patterns.get(_product_key(op))
+        if layer_pattern is None or not _weighted(op):
+            ops.append(op)
+            continue
+        sparse = _prune(op, layer_pattern, rule)
+        ops.append(sparse)
+        if sparse is not op:
+            masks.pop(op.name, None)
+        if weights is not None and sparse is not op and not sparse.b_pattern.is_dense:
+            masks[op.name] = _project(sparse, layer_pattern, weights, rule)
+    meta: dict[str, str | int | float] = {
+        **trace.meta,
+        "sparsity": _text(pattern),
+        "where": where if isinstance(where, str) else ",".join(where),
+        "method": chosen,
+        "sparse_layers": len(patterns),
+        "weighted_layers": len(layers),
+    }
+    return replace(trace, ops=tuple(ops), masks=masks, meta=meta)
+
+
+def effective_macs(op: Op, mask: Mask | None = None) -> int:
+    """Multiply-accumulates of an operator on kept elements of A or B, exact wherever counts are.
+
+    Counts come from `mask` (of B), else from the pattern where every mask of it keeps the same
+    number of elements (N:M with its ragged last group, unstructured, rows, columns), else from its
+    density. With both operands sparse the two fractions are multiplied and rounded once.
+    """
+    if not op.is_matmul:
+        return 0
+    groups = op.groups * op.repeats
+    kept_b = mask.nnz * op.repeats if mask is not None else groups * _kept(op.b_pattern, op.n, op.k)
+    if mask is not None and op.b_shared:
+        kept_b *= op.groups
+    if op.a_pattern.is_dense:
+        return kept_b * op.m
+    kept_a = groups * _kept(op.a_pattern, op.m, op.k)
+    if op.b_pattern.is_dense and mask is None:
+        return kept_a * op.n
+    return round(kept_a * kept_b / (groups * op.k))
+
+
+def trace_effective_macs(trace: Trace) -> int:
+    """Effective multiply-accumulates of all operators, from the trace's masks where it has them."""
+    return sum(effective_macs(op, trace.masks.get(op.name)) for op in trace)
+
+
+def _kept(pattern: Pattern, rows: int, cols: int) -> int:
+    if pattern.is_dense:
+        return rows * cols
+    exact = pattern.exact_nnz(rows, cols)
+    return round(pattern.density * rows * cols) if exact is None else exact
+
+
+def _text(pattern: Pattern | str | Mapping[str, Pattern | str]) -> str:
+    if isinstance(pattern, Mapping):
+        return ",".join(f"{glob}={_parsed(entry)}" for glob, entry in pattern.items())
+    return str(_parsed(pattern))
+
+
+def _parsed(pattern: Pattern | str) -> Pattern:
+    return parse_pattern(pattern) if isinstance(pattern, str) else pattern
+
+
+def _rules(
+    pattern: Pattern | str | Mapping[str, Pattern | str], where: str | Sequence[str]
+) -> dict[str, Pattern]:
+    if isinstance(pattern, Mapping):
+        if where != "*":
+            raise CodesignError("patterns by layer name their layers: where is not used with them")
+        rules = {glob: _parsed(entry) for glob, entry in pattern.items()}
+    else:
+        globs = [where] if isinstance(where, str) else list(where)
+        rules = dict.fromkeys(globs, _parsed(pattern))
+    if not rules:
+        raise CodesignError("no layer is named: where is empty")
+    return rules
+
+
+def _weighted(op: Op) -> bool:
+    return op.weight is not None and op.kind in (Kind.GEMM, Kind.CONV)
+
+
+def _product_key(op: Op) -> str:
+    """The name of the forward product that an operator is or is the gradient of."""
+    name = op.name
+    if op.phase is Phase.BACKWARD_DATA:
+        return name.removesuffix(".backward_data")
+    if op.phase is Phase.BACKWARD_WEIGHT:
+        return name.removesuffix(".backward_weight")
+    return name
+
+
+def _assign(
+    trace: Trace, layers: Sequence[Op], rules: Mapping[str, Pattern], skipped: set[str]
+) -> dict[str, Pattern]:
+    """The pattern of every layer that gets one, by the name of its forward product."""
+    out: dict[str, Pattern] = {}
+    matched: set[str] = set()
+    for op in layers:
+        glob = next((g for g in rules if fnmatchcase(op.layer, g) or fnmatchcase(op.name, g)), None)
+        if glob is None:
+            continue
+        matched.add(glob)
+        exact = glob in (op.layer, op.name)
+        pattern = rules[glob]
+        if pattern.is_dense or (op.name in skipped and not exact):
+            continue
+        if exact or _smallest_channels(op) >= (pattern.m if isinstance(pattern, NM) else 1):
+            out[op.name] = pattern
+    shadowed = [g for g in rules if g not in matched]
+    for glob in shadowed:
+        if any(fnmatchcase(op.layer, glob) or fnmatchcase(op.name, glob) for op in layers):
+            continue
+        hint = did_you_mean(glob, [op.layer for op in layers])
+        raise CodesignError(
+            f"{glob[:80]!r} matches none of the {len(layers)} layers with weights of {trace.name}"
+            + (f"; did you mean {hint!r}?" if hint else "")
+        )
+    return out
+
+
+def _smallest_channels(op: Op) -> int:
+    """Channels along which a group of the forward product lies."""
+    return op.k if op.conv is None else op.conv.in_channels // op.conv.groups
+
+
+def _first_and_last(trace: Trace, layers: Sequence[Op]) -> set[str]:
+    consumers: dict[str, int] = {}
+    for op in trace:
+        if op.phase in _FORWARD_PHASES and op.function != "cross_entropy":
+            for dep in op.deps:
+                consumers[dep] = consumers.get(dep, 0) + 1
+    ends = {op.name for op in layers if not op.deps or not consumers.get(op.name)}
+    image = {op.name for op in layers if op.conv and op.conv.in_channels < _MIN_CONV_CHANNELS}
+    skipped = ends | image
+    return skipped if any(op.name not in skipped for op in layers) else set()
+
+
+def _prune(op: Op, pattern: Pattern, method: Method) -> Op:
+    group = pattern.m if isinstance(pattern, NM) else 1
+    if op.phase in _FORWARD_PHASES:
+        return replace(op, b_pattern=pattern) if method.forward else op
+    if op.phase is Phase.BACKWARD_DATA:
+        if op.conv is not None and op.conv.in_channels // op.conv.groups < group:
+            return op
+        if method.output_gradient:
+            return replace(op, a_pattern=pattern)
+        turned = pattern if isinstance(pattern, NM) else pattern.transpose()
+        return replace(op, b_pattern=turned) if method.backward_data else op
+    return replace(op, b_pattern=pattern) if method.backward_weight else op
+
+
+def _project(op: Op, pattern: Pattern, weights: Weights, method: Method) -> Mask:
+    """The mask of B for one product, from the layer's real weight."""
+    assert op.weight is not None
+    if op.weight not in weights:
+        raise CodesignError(f"no weights are given for {op.weight!r} of operator {op.name!r}")
+    forward = _matrices(op, weights[op.weight])
+    if op.phase is not Phase.BACKWARD_DATA:
+        return _stacked([pattern.project(forward[g]) for g in range(len(forward))])
+    taps = 1 if op.conv is None else op.conv.kernel_h * op.conv.kernel_w
+    out: list[Mask] = []
+    for matrix in forward:
+        inherits = method.nested or not isinstance(pattern, NM)
+        allowed = _turned(pattern.project(matrix).to_dense(), taps) if inherits else None
+        turned = _turned(matrix, taps)
+        if isinstance(pattern, NM):
+            kept = pattern.project(turned if allowed is None else turned * allowed).to_dense()
+            allowed = kept if allowed is None else kept & allowed
+        assert allowed is not None
+        out.append(Mask.from_dense(allowed))
+    return _stacked(out)
+
+
+def _turned(matrix: NDArray[Any], taps: int) -> NDArray[Any]:
+    """[out, taps * in] to [in, taps * out], channels innermost as in backward-data."""
+    turned = matrix.reshape(matrix.shape[0], taps, -1).transpose(2, 1, 0)
+    return np.ascontiguousarray(turned).reshape(turned.shape[0], -1)
+
+
+def _matrices(op: Op, weight: NDArray[Any]) -> NDArray[Any]:
+    """A weight as [groups, n, k] of the forward product, channels innermost in k."""
+    backward = op.phase is Phase.BACKWARD_DATA
+    if op.conv is None:
+        shape = (op.k, op.n) if backward else (op.n, op.k)
+        expected: tuple[int, ...] = shape if op.groups == 1 else (op.groups, *shape)
+        if weight.shape != expected:
+            raise CodesignError(f"{op.weight}: weights of shape {expected}, got {weight.shape}")
+        return weight.reshape(-1, *shape)
+    conv = op.conv
+    out_channels, in_channels = conv.out_channels, conv.in_channels
+    if backward:
+        out_channels, in_channels = in_channels, out_channels
+    expected = (out_channels, in_channels // conv.groups, conv.kernel_h, conv.kernel_w)
+    if weight.shape != expected:
+        raise CodesignError(f"{op.weight}: weights of shape {expected}, got {weight.shape}")
+    rows = np.ascontiguousarray(weight.transpose(0, 2, 3, 1))
+    return rows.reshape(conv.groups, out_channels // conv.groups, -1)
+
+
+def _stacked(masks: Sequence[Mask]) -> Mask:
+    if len(masks) == 1:
+        return masks[0]
+    return Mask.from_dense(np.concatenate([mask.to_dense() for mask in masks]))
