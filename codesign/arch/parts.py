@@ -60,7 +60,9 @@ class VectorUnit(Spec):
     """Lanes for everything that is not a matrix product."""
 
     lanes: int = Field(ge=1)
-    alu_per_lane: int = Field(ge=1, description="simple operations that a lane's pipeline does per cycle")
+    alu_per_lane: int = Field(
+        ge=1, description="simple operations that a lane's pipeline does per cycle"
+    )
     special_cycles: int = Field(
         ge=1, description="lane cycles of one exponential, root or division"
     )

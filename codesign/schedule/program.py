@@ -62,13 +62,23 @@ class Program:
         n = len(self.unit)
         for name in ("busy_cycles", "latency_cycles", "action", "count"):
             if len(getattr(self, name)) != n:
-                raise CodesignError(f"program: {name} has {len(getattr(self, name))} rows, unit has {n}")
-        if len(self.dep_ptr) != n + 1 or self.dep_ptr[0] != 0 or self.dep_ptr[-1] != len(self.dep_idx):
+                raise CodesignError(
+                    f"program: {name} has {len(getattr(self, name))} rows, unit has {n}"
+                )
+        if (
+            len(self.dep_ptr) != n + 1
+            or self.dep_ptr[0] != 0
+            or self.dep_ptr[-1] != len(self.dep_idx)
+        ):
             raise CodesignError("program: dep_ptr does not span dep_idx")
         if n == 0:
             return
         rows = np.repeat(np.arange(n), np.diff(self.dep_ptr))
-        if np.any(np.diff(self.dep_ptr) < 0) or np.any(self.dep_idx < 0) or np.any(self.dep_idx >= rows):
+        if (
+            np.any(np.diff(self.dep_ptr) < 0)
+            or np.any(self.dep_idx < 0)
+            or np.any(self.dep_idx >= rows)
+        ):
             raise CodesignError("program: a step depends on a step that is not earlier")
         if self.unit.min() < 0 or self.unit.max() >= len(self.units):
             raise CodesignError("program: a step names a unit that does not exist")
@@ -90,12 +100,17 @@ NO_ACTION = "none"
 MARKER = Unit("marker", servers=0)
 
 
+LOAD, SELECT, COMPUTE, FINISH, STORE = range(5)
+"""Stages of a tile: a step depends on steps of its own stage or earlier ones, or on earlier tiles."""
+_STAGES = 8
+
+
 class Steps:
     """Collects blocks of steps, given as NumPy columns, into one operator's Program.
 
     A block is added for all tiles at once; `at` gives each step's tile, and `build` puts the steps in the
-    order of (tile, order of addition), so a load of tile t + 2 may wait for the compute of tile t. Handles
-    returned by `add` name steps until then.
+    order of (tile, stage, order of addition), so a load of tile t + 2 may wait for the compute of tile
+    t. Handles returned by `add` name steps until then.
     """
 
     def __init__(self, units: Sequence[Unit], actions: Sequence[str]) -> None:
@@ -120,6 +135,7 @@ class Steps:
         busy_cycles: np.ndarray,
         *,
         at: np.ndarray | int,
+        stage: int = 0,
         latency_cycles: np.ndarray | int = 0,
         action: str = NO_ACTION,
         count: np.ndarray | int = 0,
@@ -129,7 +145,7 @@ class Steps:
         size = len(busy)
         self._columns.append(
             (
-                np.broadcast_to(np.asarray(at, dtype=np.int64), size),
+                np.broadcast_to(np.asarray(at, dtype=np.int64) * _STAGES + stage, size),
                 np.full(size, self._unit_index[unit], dtype=np.int32),
                 busy,
                 np.broadcast_to(np.asarray(latency_cycles, dtype=np.int64), size),
@@ -154,7 +170,7 @@ class Steps:
 
     def build(self, *, release_after: np.ndarray, done_after: np.ndarray) -> Program:
         """Close the program with its last two markers and put its steps in order."""
-        end = np.iinfo(np.int64).max
+        end = np.iinfo(np.int64).max // _STAGES
         for after in (release_after, done_after):
             marker = self.add(MARKER.name, np.zeros(1, dtype=np.int64), at=end)
             self.depend(np.repeat(marker, len(after)), after)

@@ -9,6 +9,9 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from codesign.config import CodesignError, fingerprint
 from codesign.sparsity.mask import Mask
 from codesign.sparsity.pattern import DENSE, Pattern
@@ -79,6 +82,29 @@ class Conv:
         return self.batch * self.in_h * self.in_w * self.in_channels
 
     @property
+    def touched_elements(self) -> int:
+        """Input elements that some window covers: fewer than all where windows leave gaps or edges."""
+        rows = window_extent(
+            self.in_h,
+            0,
+            self.out_h,
+            self.kernel_h,
+            self.stride_h,
+            self.padding_h,
+            self.input_dilation_h,
+        )
+        columns = window_extent(
+            self.in_w,
+            0,
+            self.out_w,
+            self.kernel_w,
+            self.stride_w,
+            self.padding_w,
+            self.input_dilation_w,
+        )
+        return self.batch * int(rows) * int(columns) * self.in_channels
+
+    @property
     def out_elements(self) -> int:
         return self.batch * self.out_h * self.out_w * self.out_channels
 
@@ -141,7 +167,7 @@ class Op:
     def a_elements(self) -> int:
         """Unique elements of A: a convolution reads its input map, not the im2col matrix."""
         if self.conv is not None:
-            return self.conv.in_elements
+            return min(self.conv.touched_elements, self.groups * self.m * self.k)
         return self.groups * self.m * self.k
 
     @property
@@ -184,7 +210,30 @@ class Op:
         return tuple(getattr(self, f.name) for f in fields(self) if f.name not in _LABELS)
 
 
-_LABELS = frozenset({"name", "layer", "weight", "deps", "phase", "function"})
+_LABELS = frozenset({"name", "layer", "weight", "deps", "function"})
+
+
+def window_extent(
+    size: int,
+    start: NDArray[np.int64] | int,
+    stop: NDArray[np.int64] | int,
+    kernel: int,
+    stride: int,
+    padding: int,
+    dilation: int,
+) -> NDArray[np.int64]:
+    """Input positions along one axis that the windows of outputs start to stop - 1 cover.
+
+    The input is spread by `dilation` with zeros between, which are not counted; windows wider than the
+    stride cover everything between the first and the last position, narrower ones only their own.
+    """
+    start, stop = np.asarray(start, dtype=np.int64), np.asarray(stop, dtype=np.int64)
+    first = np.maximum(0, -((padding - start * stride) // dilation))
+    last = np.minimum(size - 1, ((stop - 1) * stride - padding + kernel - 1) // dilation)
+    covered = np.maximum(0, last - first + 1)
+    if kernel < stride:
+        covered = np.minimum(covered, (stop - start) * kernel)
+    return covered
 
 
 def ceil_bytes(elements: int, dtype: str) -> int:
@@ -224,7 +273,9 @@ class Trace:
             seen.add(op.name)
         for masked in self.masks:
             if masked not in seen:
-                raise CodesignError(f"trace {self.name}: a mask is given for {masked!r}, no such operator")
+                raise CodesignError(
+                    f"trace {self.name}: a mask is given for {masked!r}, no such operator"
+                )
 
     def __iter__(self) -> Iterator[Op]:
         return iter(self.ops)

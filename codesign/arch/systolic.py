@@ -1,0 +1,387 @@
+"""What systolic machines share: scratchpads around an array, vector lanes beside it, a link to DRAM."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import TypeVar
+
+import numpy as np
+
+from codesign.arch.base import ArchSpec, Fidelity, Machine, Mapping, Sparse
+from codesign.arch.parts import Component, DramLink, Scratchpad, VectorUnit
+from codesign.config import CodesignError, Spec
+from codesign.schedule.fitting import Budget, best_tiling, loads
+from codesign.schedule.folds import (
+    Array,
+    Lanes,
+    TileCycles,
+    output_stationary,
+    weight_stationary,
+)
+from codesign.schedule.program import Int64, Program, Steps, Unit
+from codesign.schedule.streaming import (
+    ARRAY,
+    DRAM,
+    DRAM_READ,
+    DRAM_WRITE,
+    MAC,
+    STATIONARY_LOAD,
+    Link,
+    Operand,
+    Selection,
+    bytes_of,
+    emit_product,
+    emit_stream,
+)
+from codesign.schedule.tiling import TileTable, Tiling, tile_table, transposed
+from codesign.trace.op import Op, Phase, ceil_bytes
+from codesign.units import DTypeName
+
+VECTOR = Unit("vector")
+
+
+class Buffers(Spec):
+    """The scratchpads of an array: one for each operand."""
+
+    input: Scratchpad
+    weight: Scratchpad
+    output: Scratchpad
+
+
+class SystolicSpec(ArchSpec):
+    """The parts of a machine file that every systolic machine has."""
+
+    mac_dtype: DTypeName
+    accumulate_dtype: DTypeName
+    buffers: Buffers
+    dram: DramLink
+    vector: VectorUnit
+
+
+S = TypeVar("S", bound=SystolicSpec)
+
+
+class SystolicMachine(Machine[S]):
+    """Lowers products to folds of an array behind double-buffered scratchpads, the rest to vector lanes."""
+
+    actions: tuple[str, ...] = (
+        DRAM_READ, DRAM_WRITE, MAC, "register",
+        "input_read", "input_write", "weight_read", "weight_write", "output_read", "output_write",
+        "vector_alu", "vector_special",
+    )  # fmt: skip
+
+    @property
+    @abstractmethod
+    def array(self) -> Array:
+        """Shape and pipelines of the array; scratchpad limits are added for each operator."""
+
+    @abstractmethod
+    def dataflows(self, op: Op) -> Sequence[str]:
+        """The dataflows that the machine may choose from for an operator."""
+
+    def group(self, op: Op) -> int:
+        """Neighbours of the reduction that one processing element chooses from; 1 runs dense."""
+        return 1
+
+    def slots(self, op: Op) -> float:
+        """Expected cycles of a group, for choosing tiles before any mask is known."""
+        return 1.0
+
+    def lanes(self, op: Op, sparse: Sparse, fidelity: Fidelity) -> Lanes:
+        """Cycles of every group of the reduction."""
+        return Lanes(1, np.ones((1, 1, 1), dtype=np.int64))
+
+    def units(self) -> tuple[Unit, ...]:
+        return (DRAM, STATIONARY_LOAD, ARRAY, VECTOR)
+
+    def link(self) -> Link:
+        return Link(self.spec.dram.bytes_per_cycle, self.spec.dram.latency_cycles)
+
+    @property
+    def dram_bytes_per_cycle(self) -> float:
+        return self.spec.dram.bytes_per_cycle
+
+    def supports(self, op: Op) -> bool:
+        return True
+
+    def exploits(self, op: Op) -> bool:
+        return self.group(op) > 1
+
+    def engine(self, op: Op) -> str:
+        return ARRAY.name if op.is_matmul else VECTOR.name
+
+    def peak_macs_per_cycle(self, op: Op) -> Fraction:
+        return Fraction(self.array.rows * self.array.cols)
+
+    def stored_bits(self, op: Op) -> int:
+        """Bits of one stored value of B, with its place in the group."""
+        bits = ceil_bytes(8, op.b_dtype)
+        group = self.group(op)
+        return bits + ((group - 1).bit_length() if group > 1 else 0)
+
+    def paced_array(self, op: Op) -> Array:
+        """The array as the scratchpads can feed and drain it for this operator."""
+        array, buffers = self.array, self.spec.buffers
+        group = self.group(op)
+        feed = array.rows * group * ceil_bytes(8, op.a_dtype) / 8 / buffers.input.width_bytes
+        load = array.cols * self.stored_bits(op) / 8 / buffers.weight.width_bytes
+        drain = array.cols * self.sum_bytes / buffers.output.width_bytes
+        return Array(
+            rows=array.rows,
+            cols=array.cols,
+            accumulate_latency=array.accumulate_latency,
+            interleave=array.interleave,
+            feed_slots=max(1, int(np.ceil(feed)), int(np.ceil(drain))),
+            load_cycles_per_slot=max(1, int(np.ceil(load))),
+            drain_cycles_per_row=max(1, int(np.ceil(drain))),
+        )
+
+    @property
+    def sum_bytes(self) -> int:
+        return ceil_bytes(1, self.spec.accumulate_dtype)
+
+    def mappings(self, op: Op) -> Sequence[Mapping]:
+        if not op.is_matmul:
+            return (Mapping("vector", 0, 0, 0),)
+        found = []
+        for dataflow in self.dataflows(op):
+            if dataflow == "is" and op.b_shared:
+                continue
+            laid = transposed(op) if dataflow == "is" else op
+            best = best_tiling(
+                laid, self.budget(laid, dataflow), lambda o, t, d=dataflow: self.estimate(o, t, d)
+            )
+            if best is not None:
+                cycles, tiling = best
+                found.append((cycles, dataflow, tiling.swapped() if dataflow == "is" else tiling))
+        if not found:
+            raise CodesignError(
+                f"{self.spec.name}: the scratchpads are too small for one tile of {op.name} "
+                f"({op.m}x{op.n}x{op.k}); enlarge buffers.input, buffers.weight or buffers.output"
+            )
+        found.sort(key=lambda row: row[0])
+        return tuple(
+            Mapping(dataflow, t.m, t.n, t.k, t.groups, t.order) for _, dataflow, t in found
+        )
+
+    def budget(self, op: Op, dataflow: str) -> Budget:
+        """Half of each scratchpad, and tiles that are whole folds."""
+        buffers, group = self.spec.buffers, self.group(op)
+        inputs, weights = buffers.input, buffers.weight
+        if dataflow == "is":
+            inputs, weights = weights, inputs
+        density = (
+            min(1.0, self.slots(op) / group) * self.stored_bits(op) / ceil_bytes(8, op.b_dtype)
+        )
+        return Budget(
+            a_bytes=inputs.capacity_bytes // 2,
+            b_bytes=weights.capacity_bytes // 2,
+            c_bytes=buffers.output.capacity_bytes // 2,
+            n_granule=self.array.cols,
+            k_granule=group * (1 if dataflow == "os" else self.array.rows),
+            b_density=density,
+            sum_bytes=self.sum_bytes,
+        )
+
+    def estimate(self, op: Op, tiling: Tiling, dataflow: str) -> tuple[float, float]:
+        """Cycles and traffic of a tiling by closed forms: the array or the link, and both ends."""
+        array = self.paced_array(op)
+        group, slots = self.group(op), max(self.slots(op), self.paced_array(op).feed_slots)
+        groups = -(-op.k // group)
+        col_folds = _folds(op.n, tiling.n, array.cols)
+        tiles_m, last_m = -(-op.m // tiling.m), (op.m - 1) % tiling.m + 1
+        if dataflow != "os":
+            row_folds = _folds(groups, -(-tiling.k // group), array.rows)
+            load = array.rows * slots * array.load_cycles_per_slot
+            rows = (tiles_m - 1) * max(tiling.m * slots, load) + max(last_m * slots, load)
+            compute = op.groups * col_folds * row_folds * rows
+        else:
+            compute = 0.0
+            for size, count in ((tiling.m, tiles_m - 1), (last_m, 1)):
+                full, rest = divmod(-(-size // array.rows), array.interleave)
+                turns = full * max(array.interleave, array.accumulate_latency)
+                if rest:
+                    turns += max(rest, array.accumulate_latency)
+                compute += op.groups * col_folds * count * turns * groups * slots
+        times_a, times_b = loads(op, tiling)
+        density = (
+            min(1.0, self.slots(op) / group) * self.stored_bits(op) / ceil_bytes(8, op.b_dtype)
+        )
+        traffic = op.a_bytes * times_a + op.b_bytes * density * times_b + op.c_bytes
+        first = (
+            min(1.0, tiling.m * tiling.k * tiling.groups / (op.m * op.k * op.groups)) * op.a_bytes
+        )
+        first += min(1.0, tiling.n * tiling.k * tiling.groups / (op.n * op.k * op.groups)) * (
+            op.b_bytes * density
+        )
+        last = op.c_bytes * min(
+            1.0, tiling.m * tiling.n * tiling.groups / (op.m * op.n * op.groups)
+        )
+        bandwidth = self.link().bytes_per_cycle
+        if bandwidth is None:
+            return compute, traffic
+        ends = first + last
+        return max(compute, (traffic - ends) / bandwidth) + ends / bandwidth, traffic
+
+    def lower(self, op: Op, mapping: Mapping, sparse: Sparse, fidelity: Fidelity) -> Program:
+        steps = Steps(self.units(), self.actions)
+        if op.is_matmul:
+            release, done = self.emit_matmul(steps, op, mapping, sparse, fidelity)
+        else:
+            release, done = self.emit_vector(steps, op)
+        return steps.build(release_after=release, done_after=done)
+
+    def emit_matmul(
+        self, steps: Steps, op: Op, mapping: Mapping, sparse: Sparse, fidelity: Fidelity
+    ) -> tuple[Int64, Int64]:
+        """Append the steps of a product and tally its scratchpad and register accesses."""
+        table = tile_table(
+            op,
+            Tiling(
+                mapping.tile_m, mapping.tile_n, mapping.tile_k, mapping.tile_groups, mapping.order
+            ),
+        )
+        lanes = self.lanes(op, sparse, fidelity)
+        cycles = self.tile_cycles(op, mapping, table, lanes, sparse, fidelity)
+        macs = self.executed_macs(op, table, sparse)
+        a = Operand(table.loads_a, bytes_of(table.a_elements, op.a_dtype), is_activation=True)
+        b = Operand(
+            table.loads_b,
+            self.b_bytes(op, mapping, table, cycles),
+            is_activation=op.weight is None or op.phase is Phase.BACKWARD_WEIGHT,
+            selection=self.selection(op, table),
+        )
+        self.tally_accesses(steps, mapping.dataflow, table, cycles, a, b, macs)
+        streamed, stationary = (b, a) if mapping.dataflow == "is" else (a, b)
+        return emit_product(
+            steps,
+            table,
+            cycles,
+            link=self.link(),
+            streamed=streamed,
+            stationary=stationary,
+            macs=macs,
+        )
+
+    def b_bytes(self, op: Op, mapping: Mapping, table: TileTable, cycles: TileCycles) -> Int64:
+        """Bytes of B that each tile needs, as they are stored."""
+        return -(-cycles.stored * self.stored_bits(op) // 8)
+
+    def selection(self, op: Op, table: TileTable) -> Selection | None:
+        """A unit that B passes on its way from memory, if any."""
+        return None
+
+    def tile_cycles(
+        self,
+        op: Op,
+        mapping: Mapping,
+        table: TileTable,
+        lanes: Lanes,
+        sparse: Sparse,
+        fidelity: Fidelity,
+    ) -> TileCycles:
+        """How long each tile holds the array."""
+        array = self.paced_array(op)
+        if mapping.dataflow == "os":
+            return output_stationary(table, lanes, array)
+        return weight_stationary(
+            table if mapping.dataflow == "ws" else table.swapped(), lanes, array
+        )
+
+    def executed_macs(self, op: Op, table: TileTable, sparse: Sparse) -> Int64:
+        """Multiply-accumulates that each tile issues."""
+        return table.groups * table.m * table.n * table.k
+
+    def tally_accesses(
+        self,
+        steps: Steps,
+        dataflow: str,
+        table: TileTable,
+        cycles: TileCycles,
+        a: Operand,
+        b: Operand,
+        macs: Int64,
+    ) -> None:
+        """Count bytes at the scratchpads and at the registers of the processing elements."""
+        op, array = table.op, self.array
+        across, down = array.cols, array.rows * self.group(op)
+        a_width, b_width = ceil_bytes(8, op.a_dtype) / 8, self.stored_bits(op) / 8
+        work = table.groups * table.m * table.n
+        a_words, b_words = table.groups * table.m * table.k, cycles.stored
+        visits_a = visits_b = visits_c = np.ones_like(work)
+        if dataflow == "os":
+            visits_a, visits_b = -(-table.n // across), -(-table.m // array.rows)
+        elif dataflow == "ws":
+            visits_a, visits_c = -(-table.n // across), -(-table.k // down)
+        else:
+            visits_b, visits_c = -(-table.m // across), -(-table.k // down)
+        steps.tally("input_write", int(a.size_bytes[a.loads].sum()))
+        steps.tally("input_read", int((a_words * visits_a).sum() * a_width))
+        steps.tally("weight_write", int(b.size_bytes[b.loads].sum()))
+        steps.tally("weight_read", int((b_words * visits_b).sum() * b_width))
+        sums = int((work * visits_c).sum())
+        begun, finished = int(work[table.first_k].sum()), int(work[table.last_k].sum())
+        steps.tally("output_write", sums * self.sum_bytes)
+        steps.tally("output_read", (sums - begun + finished) * self.sum_bytes)
+        steps.tally("register", int(macs.sum() * (a_width + b_width + 2 * self.sum_bytes)))
+
+    def emit_vector(self, steps: Steps, op: Op) -> tuple[Int64, Int64]:
+        """Append the steps of an operator that streams through the vector lanes."""
+        v = self.spec.vector
+        return emit_stream(
+            steps,
+            op,
+            unit=VECTOR.name,
+            action="vector_alu",
+            special_action="vector_special",
+            link=self.link(),
+            chunk_bytes=v.buffer_bytes // 2,
+            cycles_per_element=cycles_per_element(op, v),
+            lanes=v.lanes,
+            latency_cycles=v.latency_cycles,
+        )
+
+    def components(self) -> Sequence[Component]:
+        spec, array = self.spec, self.array
+        per_element = 2 * ceil_bytes(1, spec.mac_dtype) + array.interleave * self.sum_bytes
+        buffers = {"input": spec.buffers.input, "weight": spec.buffers.weight}
+        buffers["output"] = spec.buffers.output
+        return (
+            Component(
+                name="array", kind="mac", actions=(MAC,), instances=array.rows * array.cols,
+                dtype=spec.mac_dtype, accumulate_dtype=spec.accumulate_dtype,
+            ),
+            Component(
+                name="registers", kind="register", actions=("register",),
+                instances=array.rows * array.cols, capacity_bytes=per_element,
+            ),
+            *(
+                Component(
+                    name=f"{name} buffer", kind="sram", actions=(f"{name}_read", f"{name}_write"),
+                    capacity_bytes=pad.capacity_bytes, width_bytes=pad.width_bytes,
+                )
+                for name, pad in buffers.items()
+            ),
+            Component(
+                name="vector", kind="vector", actions=("vector_alu", "vector_special"),
+                instances=spec.vector.lanes * spec.vector.alu_per_lane, dtype=spec.mac_dtype,
+                capacity_bytes=spec.vector.buffer_bytes,
+            ),
+            Component(
+                name="dram", kind="dram", actions=(DRAM_READ, DRAM_WRITE), dram_kind=spec.dram.kind
+            ),
+        )  # fmt: skip
+
+
+def cycles_per_element(op: Op, unit: VectorUnit) -> int:
+    """Lane cycles of one element: its sweeps, or what its operations need, whichever is more."""
+    simple = max(op.passes, -(-op.alu_per_element // unit.alu_per_lane))
+    return max(1, simple + op.special_per_element * unit.special_cycles)
+
+
+def _folds(size: int, tile: int, block: int) -> int:
+    """Folds along one axis when every tile starts a new one."""
+    tiles = -(-size // tile)
+    return (tiles - 1) * -(-tile // block) + -(-(size - (tiles - 1) * tile) // block)

@@ -1,0 +1,1 @@
+"""Bounds that no mapping can beat."""

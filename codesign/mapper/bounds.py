@@ -1,0 +1,39 @@
+"""Roofline: the cycles that no mapping of an operator can beat, and the bytes that it must move."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from codesign.arch.base import AnyMachine
+from codesign.trace.op import Op
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Lower bounds of one operator on one machine."""
+
+    compute_cycles: int
+    memory_cycles: int
+    compulsory_bytes: int
+
+    @property
+    def cycles(self) -> int:
+        return max(self.compute_cycles, self.memory_cycles)
+
+
+def roofline(op: Op, machine: AnyMachine, executed_macs: int, stored_b_bytes: int) -> Bound:
+    """Bound of an operator that issues `executed_macs` and whose B takes `stored_b_bytes` in memory.
+
+    Compulsory bytes are every operand read once and the result written once.
+    """
+    if op.is_matmul:
+        peak = machine.peak_macs_per_cycle(op)
+        compute = math.ceil(executed_macs / peak)
+        moved = (op.a_bytes + stored_b_bytes + op.c_bytes) * op.repeats
+    else:
+        compute = 0
+        moved = (op.read_bytes + op.write_bytes) * op.repeats
+    bandwidth = machine.dram_bytes_per_cycle
+    memory = 0 if math.isinf(bandwidth) else math.ceil(moved / bandwidth)
+    return Bound(compute, memory, moved)

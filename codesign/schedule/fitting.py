@@ -1,0 +1,151 @@
+"""Tile sizes that fit double-buffered scratchpads, ranked by what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from codesign.schedule.tiling import Tiling
+from codesign.trace.op import Conv, Op, Phase, ceil_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Bytes that one tile may take of each scratchpad, and the sizes that tiles are multiples of.
+
+    `b_density` is stored bytes of B over its dense bytes; `sum_bytes` the width of a partial sum.
+    """
+
+    a_bytes: int
+    b_bytes: int
+    c_bytes: int
+    n_granule: int
+    k_granule: int
+    b_density: float
+    sum_bytes: int
+
+
+Cost = Callable[[Op, Tiling], tuple[float, float]]
+"""Estimated cycles and off-chip bytes of a tiling."""
+SLACK = 1.02
+"""Tilings within this factor of the fastest count as equally fast; the one with least traffic wins."""
+
+
+def best_tiling(op: Op, budget: Budget, cost: Cost) -> tuple[float, Tiling] | None:
+    """Cycles and tiling of the best that fits, or None when not even the smallest tile does."""
+    rated = [(*cost(op, tiling), tiling) for tiling in fitting_tilings(op, budget)]
+    if not rated:
+        return None
+    limit = min(cycles for cycles, _, _ in rated) * SLACK
+    cycles, _, tiling = min(
+        (row for row in rated if row[0] <= limit), key=lambda row: (row[1], row[0])
+    )
+    return cycles, tiling
+
+
+def fitting_tilings(op: Op, budget: Budget) -> Iterator[Tiling]:
+    """For each n tile (the whole, or halves of it), the largest k and m tiles that fit, in both orders."""
+    b_width = ceil_bytes(8, op.b_dtype) / 8 * budget.b_density
+    for n in _halvings(op.n, budget.n_granule):
+        for k in _halvings(op.k, budget.k_granule):
+            if n * k * b_width > budget.b_bytes:
+                continue
+            m = _largest_m(op, n, k, budget)
+            if m is None:
+                continue
+            groups = _groups_that_fit(op, m, n, k, budget, b_width)
+            yield Tiling(m, n, k, groups, "mn")
+            if m < op.m and n < op.n:
+                yield Tiling(m, n, k, groups, "nm")
+            if k == op.k or _half(k, budget.k_granule) * 4 < op.k:
+                break
+
+
+def _halvings(size: int, granule: int) -> Iterator[int]:
+    """The whole size, then halves rounded up to the granule, down to one granule."""
+    value = size
+    while True:
+        yield value
+        smaller = _half(value, granule)
+        if smaller >= value:
+            return
+        value = smaller
+
+
+def _half(value: int, granule: int) -> int:
+    return -(-value // (2 * granule)) * granule
+
+
+def _largest_m(op: Op, n: int, k: int, budget: Budget) -> int | None:
+    """Rows of a tile whose operand A and partial sums fit, or None."""
+    granule = _row_granule(op)
+    for m in _halvings(op.m, granule):
+        if _m_fits(op, m, n, k, budget):
+            return m
+    for m in _halvings(min(op.m, granule), 1):
+        if _m_fits(op, m, n, k, budget):
+            return m
+    return None
+
+
+def _m_fits(op: Op, m: int, n: int, k: int, budget: Budget) -> bool:
+    return (
+        m * n * budget.sum_bytes <= budget.c_bytes
+        and ceil_bytes(_a_bound(op, m, k), op.a_dtype) <= budget.a_bytes
+    )
+
+
+def _row_granule(op: Op) -> int:
+    """Whole rows of the output map where m runs over pixels, whole channel runs where over windows."""
+    if op.conv is None:
+        return 1
+    if op.phase is Phase.BACKWARD_WEIGHT:
+        return op.conv.in_channels // op.conv.groups
+    return op.conv.out_w
+
+
+def _a_bound(op: Op, m: int, k: int) -> int:
+    """Upper bound of the elements of A in any m x k tile."""
+    if op.conv is None:
+        return m * k
+    if op.phase is Phase.BACKWARD_WEIGHT:
+        return min(m * k, _window_bound(op.conv, k, m))
+    pixels = op.conv.batch * op.conv.out_h * op.conv.out_w
+    return min(m * k, _window_bound(op.conv, -(-m * pixels // op.m) + (pixels != op.m), k))
+
+
+def _window_bound(conv: Conv, pixels: int, depth: int) -> int:
+    rows = pixels // conv.out_w if pixels % conv.out_w == 0 else (pixels - 2) // conv.out_w + 2
+    images = 1 + (rows - 2) // conv.out_h + 1 if rows % conv.out_h else rows // conv.out_h
+    images = max(1, min(images, conv.batch))
+    spread = rows * max(conv.stride_h, 1) // conv.input_dilation_h + images * (
+        -(-conv.kernel_h // conv.input_dilation_h) + 1
+    )
+    in_rows = min(spread, images * conv.in_h)
+    if conv.kernel_h < conv.stride_h:
+        in_rows = min(in_rows, rows * conv.kernel_h)
+    return in_rows * conv.in_w * min(depth, conv.in_channels // conv.groups)
+
+
+def _groups_that_fit(op: Op, m: int, n: int, k: int, budget: Budget, b_width: float) -> int:
+    if op.b_shared or m < op.m or n < op.n or k < op.k:
+        return 1
+    per_group = (
+        budget.a_bytes // max(1, ceil_bytes(_a_bound(op, m, k), op.a_dtype)),
+        int(budget.b_bytes // max(1e-9, n * k * b_width)),
+        budget.c_bytes // (m * n * budget.sum_bytes),
+    )
+    return max(1, min(op.groups, *per_group))
+
+
+def loads(op: Op, tiling: Tiling) -> tuple[int, int]:
+    """How often the whole of A and of B crosses the link."""
+    tiles_m, tiles_n = -(-op.m // tiling.m), -(-op.n // tiling.n)
+    tiles_k = -(-op.k // tiling.k)
+    if tiling.order == "mn":
+        a = tiles_n if tiles_k > 1 else 1
+        b = tiles_m if tiles_n * tiles_k > 1 else 1
+    else:
+        a = tiles_n if tiles_m * tiles_k > 1 else 1
+        b = tiles_m if tiles_k > 1 else 1
+    return a, b

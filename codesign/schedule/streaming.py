@@ -1,0 +1,198 @@
+"""Steps of tiled work on double-buffered scratchpads: load, compute, store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from codesign.schedule.folds import TileCycles
+from codesign.schedule.program import (
+    COMPUTE,
+    FINISH,
+    LOAD,
+    SELECT,
+    STORE,
+    Int64,
+    Order,
+    Steps,
+    Unit,
+)
+from codesign.schedule.tiling import TileTable
+from codesign.trace.op import Op, ceil_bytes
+
+DRAM = Unit("dram", order=Order.ARRIVAL)
+ARRAY = Unit("array")
+STATIONARY_LOAD = Unit("stationary_load")
+
+DRAM_READ, DRAM_WRITE, MAC = "dram_read", "dram_write", "mac"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Off-chip bandwidth and latency; `bytes_per_cycle` None moves everything in no time."""
+
+    bytes_per_cycle: float | None
+    latency_cycles: int = 0
+
+    def cycles(self, amount: Int64) -> Int64:
+        """Cycles that the link is held by transfers of `amount` bytes."""
+        if self.bytes_per_cycle is None:
+            return np.zeros_like(amount)
+        return np.ceil(amount / self.bytes_per_cycle).astype(np.int64)
+
+    @property
+    def delay(self) -> int:
+        return 0 if self.bytes_per_cycle is None else self.latency_cycles
+
+
+def bytes_of(elements: Int64, dtype: str) -> Int64:
+    """Whole bytes of each entry's packed values."""
+    one = ceil_bytes(8, dtype)
+    return -(-elements * one // 8)
+
+
+def share(total: int, parts: int) -> Int64:
+    """Cut a whole number into `parts` whole numbers that differ by at most one."""
+    edges = np.arange(parts + 1, dtype=np.int64) * total // parts
+    return np.diff(edges)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A unit that data passes on its way: its cycles and what it counts, one entry for each tile."""
+
+    unit: str
+    action: str
+    busy_cycles: Int64
+    count: Int64
+
+
+@dataclass(frozen=True)
+class Operand:
+    """What a product loads: at which tiles, how many bytes (one entry for each tile), and after what."""
+
+    loads: Int64
+    size_bytes: Int64
+    is_activation: bool
+    """Whether another operator produces it."""
+    selection: Selection | None = None
+
+    def emit(self, steps: Steps, link: Link, last_use: Int64) -> Int64:
+        """Append the loads and return, for every tile, the step after which its data is there.
+
+        The load j + 2 of the double buffer waits for the last use of load j.
+        """
+        at = np.flatnonzero(self.loads)
+        size = self.size_bytes[at]
+        load = steps.add(
+            DRAM.name, link.cycles(size), at=at, stage=LOAD, latency_cycles=link.delay,
+            action=DRAM_READ, count=size,
+        )  # fmt: skip
+        if self.is_activation:
+            steps.depend(load, steps.inputs_ready)
+        steps.depend(load[:2], steps.engine_ready)
+        if len(load) > 2:
+            steps.depend(load[2:], last_use[at[1:-1] - 1])
+        there = load
+        if self.selection is not None:
+            there = steps.add(
+                self.selection.unit, self.selection.busy_cycles[at], at=at, stage=SELECT,
+                action=self.selection.action, count=self.selection.count[at],
+            )  # fmt: skip
+            steps.depend(there, load)
+        return there[np.cumsum(self.loads) - 1]
+
+
+def emit_product(
+    steps: Steps,
+    table: TileTable,
+    cycles: TileCycles,
+    *,
+    link: Link,
+    streamed: Operand,
+    stationary: Operand,
+    macs: Int64,
+) -> tuple[Int64, Int64]:
+    """Append the steps of a tiled product; return the steps that free the buffers and those that end it.
+
+    Per tile: loads of both operands where they change, the fill of the stationary registers, the array's
+    body and tail, and the store of C after the last partial sum. `macs` has one entry for each tile.
+    """
+    tiles = np.arange(len(table))
+    fill = steps.add(STATIONARY_LOAD.name, cycles.fill, at=tiles, stage=COMPUTE)
+    body = steps.add(ARRAY.name, cycles.body, at=tiles, stage=COMPUTE)
+    tail = steps.add(
+        ARRAY.name, cycles.tail, at=tiles, stage=COMPUTE, latency_cycles=cycles.latency,
+        action=MAC, count=macs,
+    )  # fmt: skip
+    steps.depend(fill, stationary.emit(steps, link, tail))
+    steps.depend(body, streamed.emit(steps, link, tail))
+    steps.depend(fill[1:], body[:-1])
+    steps.depend(body, fill)
+    steps.depend(tail, body)
+
+    store_at = np.flatnonzero(table.last_k)
+    c_bytes = bytes_of(table.c_elements[store_at], table.op.c_dtype)
+    store = steps.add(
+        DRAM.name, link.cycles(c_bytes), at=store_at, stage=STORE, latency_cycles=link.delay,
+        action=DRAM_WRITE, count=c_bytes,
+    )  # fmt: skip
+    steps.depend(store, tail[store_at])
+    begin_at = np.flatnonzero(table.first_k)
+    steps.depend(body[begin_at[2:]], store[:-2])
+    return np.concatenate([tail[-1:], store[-2:-1]]), store
+
+
+def emit_stream(
+    steps: Steps,
+    op: Op,
+    *,
+    unit: str,
+    action: str,
+    special_action: str,
+    link: Link,
+    chunk_bytes: int,
+    cycles_per_element: int,
+    lanes: int,
+    latency_cycles: int,
+    extra_write_bytes: int = 0,
+    after: Selection | None = None,
+) -> tuple[Int64, Int64]:
+    """Append the steps of streamed vector work and return (steps that free the buffers, steps that end it).
+
+    The operands pass through a double buffer in chunks of at most `chunk_bytes`: load, compute, store.
+    `after` is a unit that each chunk passes before it is stored, for `busy_cycles` in total.
+    """
+    read_bytes, write_bytes = op.read_bytes, op.write_bytes + extra_write_bytes
+    chunks = max(1, min(op.elements, -(-max(read_bytes, write_bytes) // chunk_bytes)))
+    at = np.arange(chunks)
+    elements = share(op.elements, chunks)
+    moved_in, moved_out = share(read_bytes, chunks), share(write_bytes, chunks)
+    load = steps.add(
+        DRAM.name, link.cycles(moved_in), at=at, stage=LOAD, latency_cycles=link.delay,
+        action=DRAM_READ, count=moved_in,
+    )  # fmt: skip
+    compute = steps.add(
+        unit, -(-elements // lanes) * cycles_per_element, at=at, stage=COMPUTE,
+        latency_cycles=latency_cycles, action=action, count=elements * op.alu_per_element,
+    )  # fmt: skip
+    steps.tally(special_action, op.elements * op.special_per_element)
+    finished = compute
+    if after is not None:
+        finished = steps.add(
+            after.unit, share(int(after.busy_cycles.sum()), chunks), at=at, stage=FINISH,
+            action=after.action, count=share(int(after.count.sum()), chunks),
+        )  # fmt: skip
+        steps.depend(finished, compute)
+    store = steps.add(
+        DRAM.name, link.cycles(moved_out), at=at, stage=STORE, latency_cycles=link.delay,
+        action=DRAM_WRITE, count=moved_out,
+    )  # fmt: skip
+    steps.depend(load, steps.inputs_ready)
+    steps.depend(load[:2], steps.engine_ready)
+    steps.depend(load[2:], compute[:-2])
+    steps.depend(compute, load)
+    steps.depend(compute[2:], store[:-2])
+    steps.depend(store, finished)
+    return compute[-1:], store

@@ -1,0 +1,202 @@
+"""Loop tiling of one matrix product: which tile comes when, and which bytes it brings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from codesign.schedule.program import Int64
+from codesign.trace.op import Conv, Op, Phase, window_extent
+
+Bool = np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """Tile sizes in elements; `order` "mn" passes the tiles of B by each tile of A, "nm" the reverse.
+
+    The reduction is the innermost loop. `groups` independent products share a tile when each is whole.
+    """
+
+    m: int
+    n: int
+    k: int
+    groups: int = 1
+    order: str = "mn"
+
+    def swapped(self) -> Tiling:
+        """The same tiles of the transposed product."""
+        return Tiling(self.n, self.m, self.k, self.groups, self.order[::-1])
+
+
+def transposed(op: Op) -> Op:
+    """The product C^T = B^T . A^T, whose stationary operand is A; without the convolution's window."""
+    return replace(
+        op, m=op.n, n=op.m, conv=None, a_dtype=op.b_dtype, b_dtype=op.a_dtype,
+        a_pattern=op.b_pattern, b_pattern=op.a_pattern,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TileTable:
+    """One row for each tile in the order of execution: its place, its sizes, and what changes with it."""
+
+    op: Op
+    tiling: Tiling
+    group: Int64
+    m_index: Int64
+    n_index: Int64
+    k_index: Int64
+
+    def __len__(self) -> int:
+        return len(self.group)
+
+    def swapped(self) -> TileTable:
+        """The same tiles, in the same order, of the transposed product."""
+        return TileTable(
+            transposed(self.op), self.tiling.swapped(), self.group, self.n_index, self.m_index,
+            self.k_index,
+        )  # fmt: skip
+
+    def _size(self, index: Int64, tile: int, whole: int) -> Int64:
+        return np.minimum(tile, whole - index * tile)
+
+    @cached_property
+    def groups(self) -> Int64:
+        return self._size(self.group, self.tiling.groups, self.op.groups)
+
+    @cached_property
+    def m(self) -> Int64:
+        return self._size(self.m_index, self.tiling.m, self.op.m)
+
+    @cached_property
+    def n(self) -> Int64:
+        return self._size(self.n_index, self.tiling.n, self.op.n)
+
+    @cached_property
+    def k(self) -> Int64:
+        return self._size(self.k_index, self.tiling.k, self.op.k)
+
+    @cached_property
+    def first_k(self) -> Bool:
+        return self.k_index == 0
+
+    @cached_property
+    def last_k(self) -> Bool:
+        return (self.k_index + 1) * self.tiling.k >= self.op.k
+
+    @cached_property
+    def loads_a(self) -> Bool:
+        return _changes(self.group, self.m_index, self.k_index)
+
+    @cached_property
+    def loads_b(self) -> Bool:
+        if self.op.b_shared:
+            return _changes(self.n_index, self.k_index)
+        return _changes(self.group, self.n_index, self.k_index)
+
+    @cached_property
+    def a_elements(self) -> Int64:
+        """Elements of A that each tile needs; a convolution's are those of its input map."""
+        t, conv = self.tiling, self.op.conv
+        if conv is None:
+            return self.groups * self.m * self.k
+        if self.op.phase is Phase.BACKWARD_WEIGHT:
+            window = window_elements(conv, self.k_index * t.k, self.k, self.m_index * t.m, self.m)
+        else:
+            pixel, pixels = self._pixels
+            window = window_elements(conv, pixel, pixels, self.k_index * t.k, self.k)
+        return self.groups * np.minimum(window, self.m * self.k)
+
+    @cached_property
+    def c_elements(self) -> Int64:
+        """Elements of C that leave with each tile's last partial sum."""
+        if self.op.conv is None or self.op.phase is Phase.BACKWARD_WEIGHT:
+            return self.groups * self.m * self.n
+        return self.groups * self._pixels[1] * self.n
+
+    @cached_property
+    def _pixels(self) -> tuple[Int64, Int64]:
+        """First and number of the convolution's output pixels that each tile's rows stand for.
+
+        The rows of a strided convolution's input gradient are fewer than its pixels (the others multiply
+        inserted zeros), so a row stands for several.
+        """
+        conv = self.op.conv
+        assert conv is not None
+        pixels = conv.batch * conv.out_h * conv.out_w
+        start = self.m_index * self.tiling.m
+        first = start * pixels // self.op.m
+        return first, (start + self.m) * pixels // self.op.m - first
+
+
+def _changes(*columns: Int64) -> Bool:
+    changed = np.zeros(len(columns[0]), dtype=bool)
+    changed[0] = True
+    for column in columns:
+        changed[1:] |= column[1:] != column[:-1]
+    return changed
+
+
+def tile_table(op: Op, tiling: Tiling) -> TileTable:
+    """Every tile of a product, in the order of its loops: groups, then m and n as ordered, then k."""
+    counts = [
+        -(-op.groups // tiling.groups),
+        -(-op.m // tiling.m),
+        -(-op.n // tiling.n),
+        -(-op.k // tiling.k),
+    ]
+    if tiling.order == "nm":
+        counts[1], counts[2] = counts[2], counts[1]
+    group, first, second, k = (axis.ravel() for axis in np.indices(counts, dtype=np.int64))
+    m, n = (first, second) if tiling.order == "mn" else (second, first)
+    return TileTable(op, tiling, group, m, n, k)
+
+
+def window_elements(
+    conv: Conv,
+    pixel: Int64 | int,
+    pixels: Int64 | int,
+    depth: Int64 | int,
+    depths: Int64 | int,
+) -> Int64:
+    """Input-map elements that a run of output pixels touches through a run of window positions.
+
+    Output pixels are numbered (image, row, column); window positions (kernel row, kernel column, channel)
+    of one convolution group. Whole rows of the map are counted between the first and the last touched
+    one.
+    """
+    pixel, pixels = np.asarray(pixel, dtype=np.int64), np.asarray(pixels, dtype=np.int64)
+    depth, depths = np.asarray(depth, dtype=np.int64), np.asarray(depths, dtype=np.int64)
+    channels = conv.in_channels // conv.groups
+    touched_channels = np.minimum(depths, channels)
+    first_row = pixel // conv.out_w
+    last_row = (pixel + pixels - 1) // conv.out_w
+    first_image, last_image = first_row // conv.out_h, last_row // conv.out_h
+    whole = _rows_touched(conv, np.zeros_like(first_row), np.full_like(first_row, conv.out_h))
+    start, stop = first_row % conv.out_h, last_row % conv.out_h + 1
+    rows = np.where(
+        first_image == last_image,
+        _rows_touched(conv, start, stop),
+        _rows_touched(conv, start, np.full_like(start, conv.out_h))
+        + _rows_touched(conv, np.zeros_like(stop), stop)
+        + (last_image - first_image - 1) * whole,
+    )
+    columns = window_extent(
+        conv.in_w,
+        0,
+        conv.out_w,
+        conv.kernel_w,
+        conv.stride_w,
+        conv.padding_w,
+        conv.input_dilation_w,
+    )
+    return rows * columns * touched_channels
+
+
+def _rows_touched(conv: Conv, start: Int64, stop: Int64) -> Int64:
+    return window_extent(
+        conv.in_h, start, stop, conv.kernel_h, conv.stride_h, conv.padding_h, conv.input_dilation_h
+    )
