@@ -26,14 +26,19 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+# Rows of the table of tokens. A token is what one cycle sends through the array from its corner PE.
+_HEIGHT, _WIDTH, _ROW, _COL, _GROUP, _SLOT, _FOLD, _FROM, _TO, _LAST, _FIELDS = range(11)
+_VALUE, _INDEX = range(2)
+_IDLE = -1
+
 
 @njit(cache=True, nogil=True)
-def _ring_mask(longest_age):
-    """One less than a power of two that exceeds `longest_age`."""
+def _ring_size(longest_age):
+    """A power of two that exceeds `longest_age`."""
     size = 1
     while size <= longest_age:
         size *= 2
-    return size - 1
+    return size
 
 
 @njit(cache=True, nogil=True)
@@ -47,16 +52,46 @@ def _slots(kept, first_col, last_col, first_group, last_group):
 
 
 @njit(cache=True, nogil=True)
+def _weight_stationary_row(tokens, operands, active, above, sums):
+    """Step the PEs of one row by one cycle; returns multiply-accumulates."""
+    macs = 0
+    for x in range(len(sums)):
+        slot = tokens[x, _SLOT]
+        total = above[x]
+        pick = active[x, slot, _INDEX]
+        if pick != _IDLE:
+            total += active[x, slot, _VALUE] * operands[x, pick]
+            macs += 1
+        sums[x] = total
+    return macs
+
+
+@njit(cache=True, nogil=True)
+def _add_leaving_sums(tokens, height, sums, c, end, out_cycle):
+    """Add the sums of a row that is the last of its fold to the result; returns how many do."""
+    results = 0
+    for x in range(len(sums)):
+        if tokens[x, _HEIGHT] == height and x < tokens[x, _WIDTH]:
+            col = tokens[x, _COL] + x
+            if col < c.shape[1]:
+                c[tokens[x, _ROW], col] += sums[x]
+            end[tokens[x, _FOLD]] = out_cycle
+            results += 1
+    return results
+
+
+@njit(cache=True, nogil=True)
 def run_weight_stationary(
     a, values, index, kept, group_size, rows, cols, add_latency, overlap, full_size_edges
 ):
     """Product and cycles of a weight-stationary array.
 
-    Activations move right, one PE per cycle, held for s cycles; the partial sum of each slot moves down, one PE
-    per `add_latency` cycles, and the foot of the column adds it to the result. Weights follow the same skew down
-    into shadow registers that the first activation of a fold makes active. An edge fold leaves its columns
-    after the last used row. Returns c int64[m, n], per fold the cycles at which the stream starts and the last
-    result is out, both int64[folds], and the number of multiply-accumulates.
+    Activations move right, one PE per cycle, held for s cycles; the partial sum of each slot moves
+    down, one PE per `add_latency` cycles, and the foot of the column adds it to the result. Weights
+    follow the same skew down into shadow registers that the first activation of a fold makes active.
+    An edge fold leaves its columns after the last used row. Returns c int64[m, n], per fold the
+    cycles at which the stream starts and the last result is out, both int64[folds], and the number
+    of multiply-accumulates.
     """
     m, k = a.shape
     n, groups, lanes = values.shape
@@ -78,28 +113,29 @@ def run_weight_stationary(
     end = np.full(folds, -1, dtype=np.int64)
     macs = 0
 
-    # What entered the array at a cycle lies in rings by that cycle: PE (r, x) meets it r L + x cycles later.
-    mask = _ring_mask(rows * add_latency + cols)
-    token_fold = np.full(mask + 1, -1, dtype=np.int64)
-    token_row = np.zeros(mask + 1, dtype=np.int64)
-    token_slot = np.zeros(mask + 1, dtype=np.int64)
-    load_fold = np.full(mask + 1, -1, dtype=np.int64)
-    load_row = np.zeros(mask + 1, dtype=np.int64)
-    load_slot = np.zeros(mask + 1, dtype=np.int64)
-    activation = np.zeros((rows, mask + 1, group_size), dtype=np.int64)
-    shadow_value = np.zeros((rows, cols, lanes), dtype=np.int64)
-    shadow_index = np.full((rows, cols, lanes), -1, dtype=np.int64)
-    active_value = np.zeros((rows, cols, lanes), dtype=np.int64)
-    active_index = np.full((rows, cols, lanes), -1, dtype=np.int64)
-    partial = np.zeros((add_latency, rows, cols), dtype=np.int64)
+    # What a cycle sends in is written twice, `size` apart, so that any window of ages is contiguous;
+    # PE (r, x) meets it r L + x cycles later.
+    longest = rows * add_latency + cols
+    size = _ring_size(longest)
+    tokens = np.zeros((2 * size, _FIELDS), dtype=np.int64)
+    tokens[:, _SLOT] = lanes
+    load_fold = np.full(size, -1, dtype=np.int64)
+    load_row = np.zeros(size, dtype=np.int64)
+    load_slot = np.zeros(size, dtype=np.int64)
+    operands = np.zeros((rows, 2 * size, group_size), dtype=np.int64)
+    # The slot after the last is never loaded: cycles without a token use it.
+    shadow = np.full((rows, cols, lanes + 1, 2), _IDLE, dtype=np.int64)
+    active = np.full((rows, cols, lanes + 1, 2), _IDLE, dtype=np.int64)
+    sums = np.zeros((add_latency, rows, cols), dtype=np.int64)
+    nothing = np.zeros(cols, dtype=np.int64)
 
     loading = 0
     loaded = 0
     streaming = -1
     row = m
     slot = 0
-    last_token = -1
-    last_load = -1
+    last_token = -longest
+    last_load = 0
     results_left = 0
     cycle = 0
     while streaming < folds - 1 or results_left > 0:
@@ -117,7 +153,7 @@ def run_weight_stationary(
             if overlap and loading + 1 < folds:
                 loading += 1
                 loaded = 0
-        here = cycle & mask
+        here = cycle % size
         load_fold[here] = -1
         if loaded < used_rows[loading] * slots[loading]:
             load_fold[here] = loading
@@ -125,64 +161,74 @@ def run_weight_stationary(
             load_slot[here] = loaded % slots[loading]
             loaded += 1
             last_load = cycle
-        token_fold[here] = -1
+        here = -cycle % size
+        tokens[here, _HEIGHT] = 0
+        tokens[here, _SLOT] = lanes
         if row < m:
-            token_fold[here] = streaming
-            token_row[here] = row
-            token_slot[here] = slot
+            tokens[here, _HEIGHT] = used_rows[streaming]
+            tokens[here, _WIDTH] = used_cols[streaming]
+            tokens[here, _ROW] = row
+            tokens[here, _COL] = streaming // along_k * cols
+            tokens[here, _GROUP] = streaming % along_k * rows
+            tokens[here, _SLOT] = slot
+            tokens[here, _FOLD] = streaming
             last_token = cycle
             slot += 1
             if slot == slots[streaming]:
                 slot = 0
                 row += 1
+        tokens[here + size] = tokens[here]
 
         stage = cycle % add_latency
         for r in range(rows - 1, -1, -1):
-            entering = cycle - r * add_latency
-            if entering < 0 or last_token < 0 or entering - last_token >= cols:
+            if cycle - r * add_latency - last_token >= cols:
                 continue
-            fold = token_fold[entering & mask]
-            if fold >= 0 and r < used_rows[fold]:
-                first = (fold % along_k * rows + r) * group_size
-                for x in range(min(group_size, k - first)):
-                    activation[r, entering & mask, x] = a[token_row[entering & mask], first + x]
-            for x in range(min(cols, entering + 1)):
-                age = (entering - x) & mask
-                fold = token_fold[age]
-                if fold < 0 or r >= used_rows[fold] or x >= used_cols[fold]:
+            here = (r * add_latency - cycle) % size
+            if r < tokens[here, _HEIGHT]:
+                first = (tokens[here, _GROUP] + r) * group_size
+                for lane in range(min(group_size, k - first)):
+                    operands[r, here, lane] = a[tokens[here, _ROW], first + lane]
+                operands[r, here + size] = operands[r, here]
+            f = streaming
+            while f >= 0 and cycle - stream_start[f] < longest:
+                x = cycle - stream_start[f] - r * add_latency
+                if 0 <= x < cols and r < used_rows[f]:
+                    active[r, x] = shadow[r, x]
+                elif 0 <= x < cols:
+                    active[r, x] = _IDLE
+                f -= 1
+            macs += _weight_stationary_row(
+                tokens[here : here + cols],
+                operands[r, here : here + cols],
+                active[r],
+                sums[stage, r - 1] if r > 0 else nothing,
+                sums[stage, r],
+            )
+            if r + 1 == used_rows[0] or r + 1 == used_rows[-1]:
+                results_left -= _add_leaving_sums(
+                    tokens[here : here + cols],
+                    r + 1,
+                    sums[stage, r],
+                    c,
+                    end,
+                    cycle + add_latency,
+                )
+        # After the PEs: a weight that arrives together with its fold's predecessor must not replace it.
+        if cycle - last_load < longest:
+            for age in range(min(longest, cycle + 1)):
+                here = (cycle - age) % size
+                r = load_row[here]
+                x = age - r * add_latency
+                if load_fold[here] < 0 or x < 0 or x >= cols:
                     continue
-                q = token_slot[age]
-                if q == 0 and token_row[age] == 0:
-                    for lane in range(slots[fold]):
-                        active_value[r, x, lane] = shadow_value[r, x, lane]
-                        active_index[r, x, lane] = shadow_index[r, x, lane]
-                total = partial[stage, r - 1, x] if r > 0 else 0
-                pick = active_index[r, x, q]
-                if pick >= 0:
-                    total += active_value[r, x, q] * activation[r, age, pick]
-                    macs += 1
-                partial[stage, r, x] = total
-                if r == used_rows[fold] - 1:
-                    col = fold // along_k * cols + x
-                    if col < n:
-                        c[token_row[age], col] += total
-                    results_left -= 1
-                    end[fold] = cycle + add_latency
-        if last_load >= 0 and cycle - last_load < rows * add_latency + cols:
-            for delay in range(min(rows * add_latency + cols, cycle + 1)):
-                age = (cycle - delay) & mask
-                if load_fold[age] < 0:
-                    continue
-                r = load_row[age]
-                x = delay - r * add_latency
-                if 0 <= x < cols:
-                    g = load_fold[age] % along_k * rows + r
-                    col = load_fold[age] // along_k * cols + x
-                    q = load_slot[age]
-                    shadow_index[r, x, q] = -1
-                    if g < groups and col < n and q < kept[col, g]:
-                        shadow_index[r, x, q] = index[col, g, q]
-                        shadow_value[r, x, q] = values[col, g, q]
+                g = load_fold[here] % along_k * rows + r
+                col = load_fold[here] // along_k * cols + x
+                q = load_slot[here]
+                if g < groups and col < n and q < kept[col, g]:
+                    shadow[r, x, q, _INDEX] = index[col, g, q]
+                    shadow[r, x, q, _VALUE] = values[col, g, q]
+                else:
+                    shadow[r, x, q, _INDEX] = _IDLE
         cycle += 1
     return c, stream_start, end, macs
 
@@ -196,6 +242,42 @@ def _longest_first(steps, order):
             order[j] = order[j - 1]
             j -= 1
         order[j] = i
+
+
+@njit(cache=True, nogil=True)
+def _output_stationary_row(tokens, leaving, weights, operands, accumulators, adder):
+    """Step the PEs of one row by one cycle; returns multiply-accumulates.
+
+    `adder` holds the sums that were issued `add_latency` cycles ago for the tokens `leaving`; each
+    goes to its accumulator before the PE reads one. The last operand says whether the row is in use.
+    """
+    macs = 0
+    in_use = operands.shape[1] - 1
+    for x in range(len(adder)):
+        accumulators[x, leaving[x, _TO]] = adder[x]
+        total = accumulators[x, tokens[x, _FROM]]
+        pick = weights[_INDEX, x]
+        if pick != _IDLE:
+            total += weights[_VALUE, x] * operands[x, pick]
+            macs += operands[x, in_use]
+        adder[x] = total
+    return macs
+
+
+@njit(cache=True, nogil=True)
+def _take_finished(r, tokens, adder, c, results_left, end, out_cycle):
+    """Let the finished sums of row r leave without a drain; returns how many do."""
+    results = 0
+    for x in range(len(adder)):
+        if tokens[x, _LAST] and r < tokens[x, _HEIGHT] and x < tokens[x, _WIDTH]:
+            row = tokens[x, _ROW] + r
+            col = tokens[x, _COL] + x
+            if row < c.shape[0] and col < c.shape[1]:
+                c[row, col] = adder[x]
+            results_left[tokens[x, _FOLD]] -= 1
+            end[tokens[x, _FOLD]] = out_cycle
+            results += 1
+    return results
 
 
 @njit(cache=True, nogil=True)
@@ -251,21 +333,19 @@ def run_output_stationary(
     all_results_left = results_left.sum()
     macs = 0
 
-    # What entered the array at a cycle lies in rings by that cycle: PE (r, x) meets it r + x cycles later.
-    mask = _ring_mask(rows + cols + add_latency)
-    token_bank = np.full(mask + 1, -1, dtype=np.int64)
-    token_row = np.zeros(mask + 1, dtype=np.int64)
-    token_col = np.zeros(mask + 1, dtype=np.int64)
-    token_group = np.zeros(mask + 1, dtype=np.int64)
-    token_slot = np.zeros(mask + 1, dtype=np.int64)
-    token_first = np.zeros(mask + 1, dtype=np.bool_)
-    token_finishes = np.full(mask + 1, -1, dtype=np.int64)
-    drain_fold = np.full(mask + 1, -1, dtype=np.int64)
-    drain_step = np.zeros(mask + 1, dtype=np.int64)
-    activation = np.zeros((rows, mask + 1, group_size), dtype=np.int64)
-    weight = np.zeros((mask + 1, cols), dtype=np.int64)
-    pick = np.full((mask + 1, cols), -1, dtype=np.int64)
-    accumulator = np.zeros((rows, cols, 2 * interleave), dtype=np.int64)
+    # What a cycle sends in is written twice, `size` apart, so that any window of ages is contiguous;
+    # PE (r, x) meets it r + x cycles later.
+    size = _ring_size(rows + cols + add_latency)
+    tokens = np.zeros((2 * size, _FIELDS), dtype=np.int64)
+    # Two banks of accumulators, one entry that stays zero and one where idle cycles write.
+    zero = 2 * interleave
+    tokens[:, _FROM] = zero
+    tokens[:, _TO] = zero + 1
+    drain_fold = np.full(size, -1, dtype=np.int64)
+    drain_step = np.zeros(size, dtype=np.int64)
+    operands = np.zeros((rows, 2 * size, group_size + 1), dtype=np.int64)
+    weights = np.full((size, 2, cols), _IDLE, dtype=np.int64)
+    accumulators = np.zeros((rows, cols, zero + 2), dtype=np.int64)
     adder = np.zeros((add_latency, rows, cols), dtype=np.int64)
 
     group_of = np.zeros(interleave, dtype=np.int64)
@@ -278,7 +358,7 @@ def run_output_stationary(
     turn = 0
     draining = 0
     step = 0
-    last_token = -1
+    last_token = -cols - add_latency
     cycle = 0
     while all_results_left > 0:
         if running == 0 and streaming < folds - 1:
@@ -303,24 +383,30 @@ def run_output_stationary(
                     slot_of[j] = 0
                     usable_at[j] = cycle
                 _longest_first(steps[:running], order)
-        here = cycle & mask
-        token_bank[here] = -1
+        here = -cycle % size
+        tokens[here, _HEIGHT] = 0
+        tokens[here, _FROM] = zero
+        tokens[here, _TO] = zero + 1
         if running > 0 and cycle >= usable_at[order[turn]]:
             j = order[turn]
             tile = streaming * interleave + j
-            token_bank[here] = tile % (2 * interleave)
-            token_row[here] = tile % along_m * rows
-            token_col[here] = tile // along_m * cols
-            token_group[here] = group_of[j]
-            token_slot[here] = slot_of[j]
-            token_first[here] = group_of[j] == 0 and slot_of[j] == 0
+            tokens[here, _HEIGHT] = used_rows[streaming]
+            tokens[here, _WIDTH] = used_cols[streaming]
+            tokens[here, _ROW] = tile % along_m * rows
+            tokens[here, _COL] = tile // along_m * cols
+            tokens[here, _GROUP] = group_of[j]
+            tokens[here, _SLOT] = slot_of[j]
+            tokens[here, _FOLD] = streaming
+            tokens[here, _TO] = tile % (2 * interleave)
+            if group_of[j] > 0 or slot_of[j] > 0:
+                tokens[here, _FROM] = tokens[here, _TO]
             usable_at[j] = cycle + add_latency
             last_token = cycle
             slot_of[j] += 1
             if slot_of[j] == slots[tile // along_m, group_of[j]]:
                 slot_of[j] = 0
                 group_of[j] += 1
-            token_finishes[here] = streaming if group_of[j] == groups else -1
+            tokens[here, _LAST] = group_of[j] == groups
             turn += 1
             if turn == running:
                 turn = 0
@@ -328,6 +414,8 @@ def run_output_stationary(
                     running -= 1
                 if running == 0:
                     last_issue[streaming] = cycle
+        tokens[here + size] = tokens[here]
+        here = cycle % size
         drain_fold[here] = -1
         if drain and draining < folds and (step > 0 or last_issue[draining] >= 0):
             height = used_rows[draining]
@@ -339,69 +427,60 @@ def run_output_stationary(
                     step = 0
                     draining += 1
 
+        entering = tokens[-cycle % size : -cycle % size + cols]
         for x in range(cols):
-            age = (cycle - x) & mask
-            pick[here, x] = -1
-            if cycle < x or token_bank[age] < 0:
-                continue
-            col = token_col[age] + x
-            g = token_group[age]
-            q = token_slot[age]
-            if col < n and q < kept[col, g]:
-                weight[here, x] = values[col, g, q]
-                pick[here, x] = index[col, g, q]
-        stage = cycle % add_latency
+            col = entering[x, _COL] + x
+            g = entering[x, _GROUP]
+            q = entering[x, _SLOT]
+            weights[here, _INDEX, x] = _IDLE
+            if entering[x, _HEIGHT] > 0 and col < n and q < kept[col, g]:
+                weights[here, _VALUE, x] = values[col, g, q]
+                weights[here, _INDEX, x] = index[col, g, q]
         for r in range(rows):
-            entering = cycle - r
-            if entering < 0 or last_token < 0 or entering - last_token >= cols + add_latency:
+            if cycle - r - last_token >= cols + add_latency:
                 continue
-            fed = entering & mask
-            if token_bank[fed] >= 0 and token_row[fed] + r < m:
-                first = token_group[fed] * group_size
+            here = (r - cycle) % size
+            row = tokens[here, _ROW] + r
+            if tokens[here, _HEIGHT] > 0:
+                first = tokens[here, _GROUP] * group_size
                 for lane in range(min(group_size, k - first)):
-                    activation[r, here, lane] = a[token_row[fed] + r, first + lane]
-            for x in range(min(cols, entering + 1)):
-                if add_latency > 1 and entering - x >= add_latency:
-                    bank = token_bank[(entering - x - add_latency) & mask]
-                    if bank >= 0:
-                        accumulator[r, x, bank] = adder[stage, r, x]
-                age = (entering - x) & mask
-                bank = token_bank[age]
-                if bank < 0:
-                    continue
-                total = 0 if token_first[age] else accumulator[r, x, bank]
-                lane = pick[fed, x]
-                if lane >= 0 and token_row[age] + r < m:
-                    total += weight[fed, x] * activation[r, (cycle - x) & mask, lane]
-                    macs += 1
-                if add_latency > 1:
-                    adder[stage, r, x] = total
-                else:
-                    accumulator[r, x, bank] = total
-                if drain or token_finishes[age] < 0:
-                    continue
-                fold = token_finishes[age]
-                if r < used_rows[fold] and x < used_cols[fold]:
-                    if token_row[age] + r < m and token_col[age] + x < n:
-                        c[token_row[age] + r, token_col[age] + x] = total
-                    results_left[fold] -= 1
-                    all_results_left -= 1
-                    end[fold] = cycle + add_latency
+                    operands[r, here, lane] = a[row, first + lane] if row < m else 0
+                operands[r, here, group_size] = row < m
+                operands[r, here + size] = operands[r, here]
+            leaving = (r + add_latency - cycle) % size
+            macs += _output_stationary_row(
+                tokens[here : here + cols],
+                tokens[leaving : leaving + cols],
+                weights[(cycle - r) % size],
+                operands[r, here : here + cols],
+                accumulators[r],
+                adder[cycle % add_latency, r],
+            )
+            if not drain:
+                all_results_left -= _take_finished(
+                    r,
+                    tokens[here : here + cols],
+                    adder[cycle % add_latency, r],
+                    c,
+                    results_left,
+                    end,
+                    cycle + add_latency,
+                )
         if drain:
             for x in range(min(cols, cycle + 1)):
-                fold = drain_fold[(cycle - x) & mask]
+                fold = drain_fold[(cycle - x) % size]
                 if fold < 0 or x >= used_cols[fold]:
                     continue
                 height = used_rows[fold]
-                tile = fold * interleave + drain_step[(cycle - x) & mask] // height
-                below = drain_step[(cycle - x) & mask] % height
+                tile = fold * interleave + drain_step[(cycle - x) % size] // height
+                below = drain_step[(cycle - x) % size] % height
                 row = tile % along_m * rows + height - 1 - below
                 col = tile // along_m * cols + x
                 bank = tile % (2 * interleave)
                 if row < m and col < n:
-                    c[row, col] = accumulator[height - 1, x, bank]
+                    c[row, col] = accumulators[height - 1, x, bank]
                 for r in range(height - 1, 0, -1):
-                    accumulator[r, x, bank] = accumulator[r - 1, x, bank]
+                    accumulators[r, x, bank] = accumulators[r - 1, x, bank]
                 results_left[fold] -= 1
                 all_results_left -= 1
                 end[fold] = cycle + 1
