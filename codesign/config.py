@@ -341,5 +341,5 @@ def _encode_array(value: Any) -> bytes:
         return _encode(value.item())
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "biufcSU":
         raise TypeError(f"a {type(value).__name__} of this type has no fingerprint")
-    ordered = value.astype(value.dtype.newbyteorder("<"), order="C", copy=False)
+    ordered = value.astype(value.dtype.newbyteorder("<"), copy=False)
     return _frame(f"array {ordered.dtype.str} {ordered.shape}", ordered.tobytes())

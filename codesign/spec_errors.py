@@ -171,10 +171,8 @@ def fault_of(
         parent = data
         for part in path[:-1]:
             parent = entry_of(parent, part)
-        given = parent if isinstance(parent, Mapping) else {}
         known = [name for arm in fitting(within, parent) for name in fields_of(arm)]
-        free = [name for name in known if name not in given]
-        suggestion = did_you_mean(str(path[-1]), free) or did_you_mean(str(path[-1]), known)
+        suggestion = did_you_mean(str(path[-1]), known)
     elif kind == "bool_type":
         suggestion = _SWITCHES.get(value.casefold()) if isinstance(value, str) else None
     elif kind in ("int_type", "float_type"):

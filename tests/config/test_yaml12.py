@@ -121,6 +121,22 @@ def test_a_key_is_its_text() -> None:
     }
 
 
+@pytest.mark.usefixtures("_parser")
+@pytest.mark.parametrize("text", ['a: "\\ud800"', '"\\udfff": a', 'a: "\\U00110000"'])
+def test_an_escape_that_is_no_character_is_refused(text: str) -> None:
+    with pytest.raises(CodesignError, match="<text>"):
+        parse_yaml(text)
+
+
+def test_an_alias_counts_the_levels_that_it_brings() -> None:
+    def nested(levels: int, inner: str) -> str:
+        return "[" * levels + inner + "]" * levels
+
+    assert parse_yaml(f"a: &a {nested(40, '1')}\nb: {nested(50, '*a')}")
+    with pytest.raises(CodesignError, match="aliases expand to over 200000 values or 100 levels"):
+        parse_yaml(f"a: &a {nested(60, '1')}\nb: {nested(50, '*a')}")
+
+
 PIECES = [
     "a", "b", ": ", "\n", "  ", "- ", "[", "]", "{", "}", ",", "&x ", "*x", "010", "1e9", '"', "'",
     "#", "|", ">", "?", "!t ", "---\n", "...\n", "%YAML 1.2\n", "\t", "<<", "~", "\\ud800",
