@@ -26,6 +26,8 @@ from codesign.sparsity.formats import (
 from codesign.sparsity.mask import Mask
 from codesign.sparsity.pattern import DENSE, NM, Block, Rows, Unstructured, parse_pattern
 
+pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+
 axes = st.sampled_from(["in", "out"])
 codings = st.sampled_from(["fields", "combinatorial"])
 any_mask = st.one_of(
@@ -132,6 +134,11 @@ MASK = Mask.from_dense(
 )
 def test_bytes_worked_out_by_hand(storage, size):
     assert storage.packed_bytes(MASK, "fp16") == size
+
+
+@pytest.mark.parametrize(("dtype", "value_bytes"), [("int4", 2), ("bool", 1), ("fp64", 24)])
+def test_values_smaller_than_a_byte_are_rounded_up_once(dtype, value_bytes):
+    assert DenseFormat().packed_bytes(Mask.full(1, 3), dtype) == PackedSize(value_bytes, 0)
 
 
 def test_streams_worked_out_by_hand():

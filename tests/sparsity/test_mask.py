@@ -85,6 +85,7 @@ def test_shape_is_part_of_the_content():
     prints = {Mask.from_packed(b"\x01\x01", 2, cols).fingerprint for cols in (3, 4, 8)}
     assert len(prints) == 3
     assert column != "a mask"
+    assert repr(column) == "Mask(1 x 8, nnz=8)"
 
 
 @pytest.mark.parametrize("cols", [1, 7, 8, 9, 16])

@@ -25,6 +25,8 @@ from codesign.sparsity.pattern import (
     parse_pattern,
 )
 
+pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+
 fractions = st.one_of(
     st.sampled_from([0, 0.25, 0.5, 0.75, 0.9, 0.05, 0.999]),
     st.floats(0, 1, exclude_max=True, allow_subnormal=False),
@@ -310,6 +312,7 @@ def test_every_number_type_is_ordered_by_its_magnitude(dtype):
 def test_the_number_kept_is_that_of_the_decimal_fraction(sparsity, count, kept):
     assert Unstructured(sparsity).kept(count) == kept
     assert Unstructured(sparsity).sample(1, count, seed=3).nnz == kept
+    assert Unstructured(sparsity).project(np.ones((1, count))).nnz == kept
 
 
 def test_densities_are_the_decimal_ones():
