@@ -70,7 +70,7 @@ class Dense(Pattern):
         sampling_key(seed)
         return Mask.full(rows, cols)
 
-    def accepts(self, mask: Mask) -> bool:  # noqa: ARG002
+    def accepts(self, mask: Mask) -> bool:
         return True
 
     def stored_units(self, rows: int, cols: int) -> int:
