@@ -1,4 +1,4 @@
-"""DRAM commands become issue clocks: earliest legal clock given all history, in order and FR-FCFS."""
+"""DRAM commands become issue clocks: the earliest legal clock given all history, in program order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-CHANNEL, RANK, GROUP, BANK, OTHER_RANKS = 0, 1, 2, 3, 4
+RANK, GROUP, BANK, OTHER_RANKS = 0, 1, 2, 3
 """Levels of a rule; the last one speaks of the ranks that the preceding command did not address."""
 
 KEEP, OPEN, CLOSE = 0, 1, 2
@@ -24,144 +24,131 @@ FAR = 1 << 60
 
 
 class DramTables(NamedTuple):
-    """A DRAM channel as integers; nodes are the channel, its ranks, bank groups and banks, in this order."""
+    """A DRAM channel as integers.
+
+    Nodes are rows of the state: 0 the command buses, then ranks, bank groups and banks. Commands before which the
+    same rules hold share a timing class; classes are columns of the state from 1 on.
+    """
 
     node: np.ndarray
-    """[bank, level] -> node."""
-    first_bank: np.ndarray
-    """[node + 1] of every level's nodes: node n holds banks first_bank[n] to last_bank[n] - 1."""
-    last_bank: np.ndarray
-    scope: np.ndarray
-    effect: np.ndarray
-    needs: np.ndarray
-    rule_ptr: np.ndarray
-    """Rules after command c: rule_ptr[c] to rule_ptr[c + 1]."""
-    rule: np.ndarray
-    """[rule] -> (level, following command, cycles)."""
-    window_ptr: np.ndarray
-    window: np.ndarray
-    """[entry] -> (ring, level, events in the window, following command, cycles)."""
-    ranks: int
-    rings: int
-    ring_length: int
+    """[bank] -> (node of its rank, its group and itself; banks of a rank, of a group and 1)."""
+    book: np.ndarray
+    """[command] -> (scope, effect, needs, class, bus, cycles on the bus, first rule, past the last rule, first
+    window, past the last window); then rules (level, following class, cycles) and windows (ring, level, following
+    class, cycles, commands in the window), which the commands point to."""
+    shape: np.ndarray
+    """(ranks, nodes, classes, rings, length of a ring, commands)."""
 
 
-class DramState(NamedTuple):
-    """What a channel remembers: the earliest clock per node and command, open rows, recent events."""
+SCOPE, EFFECT, NEEDS, CLASS, BUS, BUS_CYCLES, RULES, RULES_END, WINDOWS, WINDOWS_END = range(10)
+"""Columns of a command in the book."""
 
-    earliest: np.ndarray
-    open_row: np.ndarray
-    ring: np.ndarray
-    ring_at: np.ndarray
+SPAN = 3
+"""Column of `node` from which the sizes of the levels stand."""
+
+OPEN_ROW = 0
+"""Column of the state that holds a bank's open row, -1 when it is closed."""
 
 
 @njit(cache=True, nogil=True)
-def fresh_state(tables):
-    """A channel with all banks closed and no history."""
-    nodes = len(tables.first_bank)
-    banks = len(tables.node)
-    return DramState(
-        np.zeros((nodes, len(tables.scope)), dtype=np.int64),
-        np.full(banks, -1, dtype=np.int64),
-        np.full((tables.rings + 1, nodes, tables.ring_length), NEVER, dtype=np.int64),
-        np.zeros((tables.rings + 1, nodes), dtype=np.int64),
-    )
+def fresh_state(shape, banks):
+    """A channel with all banks closed and no history: clocks [node, class] and recent events [ring, node]."""
+    clocks = np.zeros((shape[1], shape[2] + 1), dtype=np.int64)
+    clocks[shape[1] - banks :, OPEN_ROW] = -1
+    ring = np.full((shape[3], shape[1], shape[4] + 1), NEVER, dtype=np.int64)
+    ring[:, :, 0] = 1
+    return clocks, ring
 
 
-@njit(cache=True, nogil=True)
-def earliest_clock(tables, state, command, bank):
+@njit(cache=True, nogil=True, inline="always")
+def earliest_clock(node, book, clocks, command, bank):
     """The first clock at which all timing rules allow a command, whatever the rows are."""
-    clock = state.earliest[0, command]
-    for level in range(1, tables.scope[command] + 1):
-        allowed = state.earliest[tables.node[bank, level], command]
-        if allowed > clock:
-            clock = allowed
+    kind = book[command, CLASS]
+    clock = clocks[0, book[command, BUS]]
+    for level in range(book[command, SCOPE] + 1):
+        clock = max(clock, clocks[node[bank, level], kind])
     return clock
 
 
-@njit(cache=True, nogil=True)
-def allowed_state(tables, state, command, bank, row):
+@njit(cache=True, nogil=True, inline="always")
+def allowed_state(node, book, clocks, command, bank, row):
     """Whether the rows that are open let a command be sent."""
-    needs = tables.needs[command]
-    if needs == ANY_STATE:
-        return True
-    node = tables.node[bank, tables.scope[command]]
-    for b in range(tables.first_bank[node], tables.last_bank[node]):
-        if needs == ROW_OPEN:
-            if state.open_row[b] != row:
-                return False
-        elif state.open_row[b] >= 0:
-            return False
-    return True
+    needs = book[command, NEEDS]
+    allowed = True
+    if needs != ANY_STATE:
+        span = node[bank, SPAN + book[command, SCOPE]]
+        first = node[bank, BANK] - bank % span
+        for b in range(first, first + span):
+            if needs == ROW_OPEN:
+                allowed &= clocks[b, OPEN_ROW] == row
+            else:
+                allowed &= clocks[b, OPEN_ROW] < 0
+    return allowed
 
 
-@njit(cache=True, nogil=True)
-def issue(tables, state, command, bank, row, clock):
-    """Record a command: rows open or close, and what may follow is pushed back."""
-    earliest = state.earliest
-    for k in range(tables.rule_ptr[command], tables.rule_ptr[command + 1]):
-        level = tables.rule[k, 0]
-        following = tables.rule[k, 1]
-        allowed = clock + tables.rule[k, 2]
-        if level == OTHER_RANKS:
-            for other in range(1, tables.ranks + 1):
-                if other != tables.node[bank, RANK] and earliest[other, following] < allowed:
-                    earliest[other, following] = allowed
+@njit(cache=True, nogil=True, inline="always")
+def issue(node, book, clocks, ring, command, bank, row, clock):
+    """Record a command: what may follow is pushed back, rows open or close."""
+    clocks[0, book[command, BUS]] = clock + book[command, BUS_CYCLES]
+    for k in range(book[command, RULES], book[command, RULES_END]):
+        kind = book[k, 1]
+        allowed = clock + book[k, 2]
+        if book[k, 0] == OTHER_RANKS:
+            for other in range(1, node[len(node) - 1, RANK] + 1):
+                if other != node[bank, RANK]:
+                    clocks[other, kind] = max(clocks[other, kind], allowed)
         else:
-            node = tables.node[bank, level]
-            if earliest[node, following] < allowed:
-                earliest[node, following] = allowed
-    last_ring = -1
-    oldest = 0
-    for k in range(tables.window_ptr[command], tables.window_ptr[command + 1]):
-        ring = tables.window[k, 0]
-        node = tables.node[bank, tables.window[k, 1]]
-        if ring != last_ring:
-            at = state.ring_at[ring, node]
-            state.ring[ring, node, at] = clock
-            at += 1
-            if at == tables.window[k, 2]:
-                at = 0
-            state.ring_at[ring, node] = at
-            oldest = state.ring[ring, node, at]
-            last_ring = ring
-        following = tables.window[k, 3]
-        if following >= 0 and earliest[node, following] < oldest + tables.window[k, 4]:
-            earliest[node, following] = oldest + tables.window[k, 4]
-    effect = tables.effect[command]
+            n = node[bank, book[k, 0]]
+            clocks[n, kind] = max(clocks[n, kind], allowed)
+    for k in range(book[command, WINDOWS], book[command, WINDOWS_END]):
+        r = book[k, 0]
+        n = node[bank, book[k, 1]]
+        if k == book[command, WINDOWS] or r != book[k - 1, 0]:
+            at = ring[r, n, 0]
+            ring[r, n, at] = clock
+            ring[r, n, 0] = at + 1 if at < book[k, 4] else 1
+        kind = book[k, 2]
+        clocks[n, kind] = max(clocks[n, kind], ring[r, n, ring[r, n, 0]] + book[k, 3])
+    effect = book[command, EFFECT]
     if effect != KEEP:
-        if effect == CLOSE:
-            row = -1
-        scope = tables.scope[command]
-        if scope == BANK:
-            state.open_row[bank] = row
-        else:
-            node = tables.node[bank, scope]
-            for b in range(tables.first_bank[node], tables.last_bank[node]):
-                state.open_row[b] = row
+        span = node[bank, SPAN + book[command, SCOPE]]
+        first = node[bank, BANK] - bank % span
+        for b in range(first, first + span):
+            clocks[b, OPEN_ROW] = row if effect == OPEN else -1
 
 
 @njit(cache=True, nogil=True)
-def run_commands(tables, state, command, bank, row, not_before):
+def probe(tables, clocks, command, bank, row):
+    """Whether the open rows allow a command, and the first clock at which the timing rules do."""
+    legal = allowed_state(tables.node, tables.book, clocks, command, bank, row)
+    return legal, earliest_clock(tables.node, tables.book, clocks, command, bank)
+
+
+@njit(cache=True, nogil=True)
+def record(tables, clocks, ring, command, bank, row, clock):
+    """Issue one command at a clock that the caller has found to be legal."""
+    issue(tables.node, tables.book, clocks, ring, command, bank, row, clock)
+
+
+@njit(cache=True, nogil=True)
+def run_commands(tables, command, bank, row, not_before):
     """Issue a command program in order, each as early as legal; its clocks, and how many were legal.
 
-    `not_before[i]` holds command i back; a program of length 1 array may serve all. The first command that the
-    open rows forbid ends the run: the count is then its index.
+    `not_before[i]` holds command i back. The first command that the open rows forbid ends the run.
     """
+    node, book = tables.node, tables.book
+    clocks, ring = fresh_state(tables.shape, len(node))
     n = len(command)
-    clocks = np.empty(n, dtype=np.int64)
+    issued = np.empty(n, dtype=np.int64)
     clock = 0
     for i in range(n):
-        if not allowed_state(tables, state, command[i], bank[i], row[i]):
-            return clocks, i
-        start = earliest_clock(tables, state, command[i], bank[i])
-        if start > clock:
-            clock = start
-        if not_before[i] > clock:
-            clock = not_before[i]
-        issue(tables, state, command[i], bank[i], row[i], clock)
-        clocks[i] = clock
-    return clocks, n
+        if not allowed_state(node, book, clocks, command[i], bank[i], row[i]):
+            return issued, i
+        start = earliest_clock(node, book, clocks, command[i], bank[i])
+        clock = max(clock, start, not_before[i])
+        issue(node, book, clocks, ring, command[i], bank[i], row[i], clock)
+        issued[i] = clock
+    return issued, n
 
 
 class Controller(NamedTuple):
@@ -192,13 +179,16 @@ def run_in_order(tables, rule, bank, row, write, arrival, log):
 
     A refresh that falls due is sent before the next command that would not be earlier.
     """
+    node, book = tables.node, tables.book
+    clocks, ring = fresh_state(tables.shape, len(node))
     n = len(bank)
-    state = fresh_state(tables)
     done = np.zeros(n, dtype=np.int64)
     served = np.zeros(n, dtype=np.int64)
-    commands = np.zeros(len(tables.scope), dtype=np.int64)
+    commands = np.zeros(tables.shape[5], dtype=np.int64)
     totals = np.zeros(5, dtype=np.int64)
-    per_rank = len(tables.node) // tables.ranks
+    ranks = tables.shape[0]
+    per_rank = len(node) // ranks
+    first_bank = node[0, BANK]
     clock = 1
     next_refresh = rule.refresh_interval if rule.refresh_interval > 0 else FAR
     refreshes = 0
@@ -209,31 +199,31 @@ def run_in_order(tables, rule, bank, row, write, arrival, log):
     while i < n:
         target = bank[i]
         target_row = row[i]
-        open_row = state.open_row[target]
+        open_row = clocks[first_bank + target, OPEN_ROW]
         if open_row == target_row:
             command = WR if write[i] else RD
         else:
             command = ACT if open_row < 0 else PRE
-        start = max(clock, arrival[i] + 1, earliest_clock(tables, state, command, target))
+        start = max(clock, arrival[i] + 1, earliest_clock(node, book, clocks, command, target))
         if refreshes == refreshes_due and next_refresh <= start:
             refreshes_due += rule.refresh_ranks
             clock = max(clock, next_refresh)
             next_refresh += rule.refresh_interval
         if refreshes < refreshes_due:
             target_row = -1
-            target = (refreshes % tables.ranks) * per_rank
+            target = (refreshes % ranks) * per_rank
             command = REFA
             banks = per_rank
             if rule.refresh_per_bank:
-                target += (refreshes // tables.ranks) % per_rank
+                target += (refreshes // ranks) % per_rank
                 command = REFB
                 banks = 1
             for b in range(target, target + banks):
-                if state.open_row[b] >= 0:
+                if clocks[first_bank + b, OPEN_ROW] >= 0:
                     command = PRE if rule.refresh_per_bank else PREA
             if command >= REFA:
                 refreshes += 1
-            start = max(clock, earliest_clock(tables, state, command, target))
+            start = max(clock, earliest_clock(node, book, clocks, command, target))
         else:
             if not touched:
                 totals[0 if command >= RD else (1 if command == ACT else 2)] += 1
@@ -245,7 +235,7 @@ def run_in_order(tables, rule, bank, row, write, arrival, log):
                 follows = i + 1 < n and bank[i + 1] == target and row[i + 1] == target_row
                 if rule.closed_page and not follows:
                     command += RDA - RD
-        issue(tables, state, command, target, target_row, start)
+        issue(node, book, clocks, ring, command, target, target_row, start)
         clock = start
         commands[command] += 1
         if logged < len(log):

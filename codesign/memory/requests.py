@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from codesign.config import CodesignError
 from codesign.kernels.dram import Controller, run_commands, run_in_order
-from codesign.kernels.dram import fresh_state as fresh_state
 from codesign.kernels.dram_queue import run_requests
 from codesign.memory.addresses import AddressMapping, Location
 from codesign.memory.spec import DramSpec, command_ids, standard
@@ -99,7 +98,7 @@ def simulate_located(
         raise CodesignError("requests: the queue needs a place and arrivals must not fall")
     rule = controller(spec, policy, page, queue, refresh or spec.refresh, staggered)
     done, served, entered = (np.zeros(n, dtype=np.int64) for _ in range(3))
-    commands = np.zeros(len(spec.tables.scope), dtype=np.int64)
+    commands = np.zeros(int(spec.tables.shape[5]), dtype=np.int64)
     totals = np.zeros(5, dtype=np.int64)
     logs: list[Int64] = []
     for channel in range(spec.organisation.channels):
@@ -193,10 +192,7 @@ def simulate_commands(
         or rows.min() < 0
     ):
         raise CodesignError("commands: a command, bank or row that does not exist")
-    tables = spec.tables
-    clocks, legal = run_commands(
-        tables, fresh_state(tables), given.astype(np.int64), banks, rows, starts
-    )
+    clocks, legal = run_commands(spec.tables, given.astype(np.int64), banks, rows, starts)
     if legal < len(given):
         names = list(ids)
         raise CodesignError(

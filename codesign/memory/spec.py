@@ -15,7 +15,6 @@ from codesign.kernels.dram import (
     ALL_CLOSED,
     ANY_STATE,
     BANK,
-    CHANNEL,
     CLOSE,
     GROUP,
     KEEP,
@@ -33,7 +32,6 @@ BASE_COMMANDS = ("ACT", "PRE", "PREA", "RD", "WR", "RDA", "WRA", "REFA", "REFB")
 """The commands that the controllers send; the order is that of the kernel's constants."""
 
 _LEVELS = {
-    "channel": CHANNEL,
     "rank": RANK,
     "bank_group": GROUP,
     "bank": BANK,
@@ -46,7 +44,7 @@ _NEEDS = {"any": ANY_STATE, "open": ROW_OPEN, "closed": ALL_CLOSED}
 class Command(Spec):
     """What a command addresses, asks of the rows in its scope, does to them, and how long it holds its bus."""
 
-    scope: Literal["channel", "rank", "bank_group", "bank"]
+    scope: Literal["rank", "bank_group", "bank"]
     needs: Literal["any", "open", "closed"]
     effect: Literal["keep", "open", "close"]
     bus: Literal["any", "row", "column"]
@@ -60,7 +58,7 @@ class Constraint(Spec):
     With a window of w, the gap counts from the w-th last `after` command.
     """
 
-    level: Literal["channel", "rank", "bank_group", "bank", "other_ranks"]
+    level: Literal["rank", "bank_group", "bank", "other_ranks"]
     after: tuple[str, ...]
     before: tuple[str, ...]
     gap: str
@@ -179,7 +177,9 @@ class DramSpec(Spec):
     def tables(self) -> DramTables:
         """The integer tables of one channel. Raises CodesignError where a gap names no timing."""
         ids = command_ids(self)
-        return tables_of(self.organisation, standard(self.standard), rules(self), ids)
+        return tables_of(
+            self.organisation, standard(self.standard), rules(self), ids, self.cycles
+        )
 
     @property
     def peak_bytes_per_cycle(self) -> float:
@@ -232,7 +232,7 @@ def _named(folder: Path, name: str, what: str) -> Path:
 class Rule(Spec):
     """A constraint on one pair of commands, in cycles; `window` 1 means since the last one."""
 
-    level: Literal["channel", "rank", "bank_group", "bank", "other_ranks"]
+    level: Literal["rank", "bank_group", "bank", "other_ranks"]
     after: tuple[str, ...]
     before: tuple[str, ...]
     gap_cycles: int
@@ -240,7 +240,7 @@ class Rule(Spec):
 
 
 def rules(spec: DramSpec) -> tuple[Rule, ...]:
-    """Every timing rule of a DRAM with its gap in cycles, those of the command buses last."""
+    """Every timing rule of a DRAM with its gap in cycles; the command buses come on top."""
     table = standard(spec.standard)
     timings = spec.cycles
     rows = [
@@ -253,12 +253,6 @@ def rules(spec: DramSpec) -> tuple[Rule, ...]:
         )
         for row in table.constraints
     ]
-    for name, command in table.commands.items():
-        sharing = tuple(n for n, c in table.commands.items() if c.bus == command.bus)
-        held = cycles_of(str(command.bus_cycles), timings)
-        rows.append(
-            Rule(level="channel", after=(name,), before=sharing, gap_cycles=held, window=1)
-        )
     return tuple(rows)
 
 
@@ -269,50 +263,75 @@ def command_ids(spec: DramSpec) -> dict[str, int]:
 
 
 def tables_of(
-    shape: Organisation, table: Standard, rows: tuple[Rule, ...], ids: Mapping[str, int]
+    shape: Organisation,
+    table: Standard,
+    rows: tuple[Rule, ...],
+    ids: Mapping[str, int],
+    timings: Mapping[str, int],
 ) -> DramTables:
     """Integer tables for any set of rules over the commands of a standard."""
-    groups = shape.ranks * shape.bank_groups
     bank = np.arange(shape.banks)
     group = bank // shape.banks_per_group
-    rank = group // shape.bank_groups
+    first_group = 1 + shape.ranks
+    first_bank = first_group + shape.ranks * shape.bank_groups
+    per_rank = shape.bank_groups * shape.banks_per_group
+    sizes = (per_rank, shape.banks_per_group, 1)
     node = np.stack(
-        [0 * bank, 1 + rank, 1 + shape.ranks + group, 1 + shape.ranks + groups + bank], axis=1
+        [
+            1 + group // shape.bank_groups,
+            first_group + group,
+            first_bank + bank,
+            *(np.full_like(bank, size) for size in sizes),
+        ],
+        axis=1,
     )
-    nodes = 1 + shape.ranks + groups + shape.banks
-    first, last = np.full(nodes, shape.banks), np.zeros(nodes, dtype=np.int64)
-    for level in range(4):
-        np.minimum.at(first, node[:, level], bank)
-        np.maximum.at(last, node[:, level], bank + 1)
+    incoming = {
+        name: tuple(row for row in rows if name in row.before) for name in ids
+    }
+    kinds = {held: i for i, held in enumerate(dict.fromkeys(incoming.values()), start=1)}
+    kind = {name: kinds[incoming[name]] for name in ids}
     absent = Command(scope="bank", needs="any", effect="keep", bus="any")
-    commands = [table.commands.get(name, absent) for name in ids]
-    gaps: list[dict[tuple[int, int], int]] = [{} for _ in ids]
-    windows: list[list[tuple[int, int, int, int, int]]] = [[] for _ in ids]
-    rings = 0
-    for row in rows:
-        level = _LEVELS[row.level]
-        for name in row.after:
-            for other in row.before:
+    windowed = [row for row in rows if row.window > 1]
+    rings = {row: i for i, row in enumerate(windowed)}
+    commands: list[tuple[int, ...]] = []
+    rows_after: list[tuple[int, ...]] = []
+    for name in ids:
+        facts = table.commands.get(name, absent)
+        gaps: dict[tuple[int, int], int] = {}
+        windows: set[tuple[int, int, int, int, int]] = set()
+        for row in rows:
+            for other in row.before if name in row.after else ():
+                level, after = _LEVELS[row.level], kind[other]
                 if row.window == 1:
-                    key = (level, ids[other])
-                    gaps[ids[name]][key] = max(gaps[ids[name]].get(key, 0), row.gap_cycles)
+                    gaps[level, after] = max(gaps.get((level, after), 0), row.gap_cycles)
                 else:
-                    windows[ids[name]].append((rings, level, row.window, ids[other], row.gap_cycles))
-        rings += row.window > 1
-    rule = [(level, other, gap) for c in gaps for (level, other), gap in sorted(c.items())]
-    window = [entry for c in windows for entry in sorted(c)]
+                    windows.add((rings[row], level, after, row.gap_cycles, row.window))
+        first = len(ids) + len(rows_after)
+        commands.append(
+            (
+                _LEVELS[facts.scope],
+                _EFFECTS[facts.effect],
+                _NEEDS[facts.needs],
+                kind[name],
+                int(facts.bus == "column"),
+                cycles_of(str(facts.bus_cycles), timings),
+                first,
+                first + len(gaps),
+                first + len(gaps),
+                first + len(gaps) + len(windows),
+            )
+        )
+        rows_after += [(*key, gap) for key, gap in sorted(gaps.items())] + sorted(windows)
+    book = np.zeros((len(ids) + len(rows_after), 10), dtype=np.int64)
+    for i, entry in enumerate((*commands, *rows_after)):
+        book[i, : len(entry)] = entry
+    ring_length = max((row.window for row in rows), default=1)
+    nodes = first_bank + shape.banks
     return DramTables(
         node=np.ascontiguousarray(node, dtype=np.int64),
-        first_bank=first.astype(np.int64),
-        last_bank=last.astype(np.int64),
-        scope=np.array([_LEVELS[c.scope] for c in commands], dtype=np.int64),
-        effect=np.array([_EFFECTS[c.effect] for c in commands], dtype=np.int64),
-        needs=np.array([_NEEDS[c.needs] for c in commands], dtype=np.int64),
-        rule_ptr=np.cumsum([0, *map(len, gaps)], dtype=np.int64),
-        rule=np.array(rule, dtype=np.int64).reshape(-1, 3),
-        window_ptr=np.cumsum([0, *map(len, windows)], dtype=np.int64),
-        window=np.array(window, dtype=np.int64).reshape(-1, 5),
-        ranks=shape.ranks,
-        rings=rings,
-        ring_length=max((row.window for row in rows), default=1),
+        book=book,
+        shape=np.array(
+            [shape.ranks, nodes, max(len(kinds), 2), len(windowed), ring_length, len(ids)],
+            dtype=np.int64,
+        ),
     )
