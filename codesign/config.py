@@ -20,6 +20,7 @@ from codesign.spec_errors import (
     fields_of,
     fitting,
     is_class,
+    is_echo,
     key_types,
     locate,
 )
@@ -143,6 +144,8 @@ def _validated(cls: type[T], data: object, name: str, lines: Lines, placed: Sequ
     except ValidationError as error:
         found: dict[KeyPath, Fault] = {}
         for details in error.errors(include_url=False):
+            if is_echo(details):
+                continue
             path, arms = locate(cls, data, details["loc"])
             fault, path = fault_of(details, path, arms, data)
             if any(path == p[: len(path)] and path not in lines for p in placed) or any(

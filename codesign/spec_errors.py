@@ -138,6 +138,7 @@ _RULES: Final = {
     "less_than": "must be < {lt}",
     "less_than_equal": "must be <= {le}",
     "multiple_of": "must be a multiple of {multiple_of}",
+    "string_too_short": "must have at least {min_length} characters",
     "too_short": "must have at least {min_length} entries",
     "too_long": "must have at most {max_length} entries",
     "literal_error": "must be {expected}",
@@ -146,6 +147,12 @@ _RULES: Final = {
     "union_tag_not_found": "a required key is missing",
     "value_error": "{error}",
 }
+
+
+def is_echo(details: ErrorDetails) -> bool:
+    """Whether a list is too short only because its faulty entries, told apart, do not count."""
+    bound = details.get("ctx", {}).get("min_length", 0)
+    return details["type"] == "too_short" and len(details["input"]) >= bound
 
 
 def fault_of(
@@ -166,6 +173,8 @@ def fault_of(
         shown = show(value)
     if kind in ("missing", "union_tag_not_found"):
         shown = None
+        if path and isinstance(path[-1], int):
+            rule = "an entry of the list is missing"
     elif kind == "extra_forbidden":
         shown = None
         parent = data

@@ -83,6 +83,10 @@ def load_arch(
     machine = families().get(family) if isinstance(family, str) else None
     if machine is None:
         line = document.lines.get(("machine",), 1)
+        if family is None:
+            raise CodesignError(
+                f"{document.name}: the key machine, which names the family, is missing"
+            )
         meant = did_you_mean(str(family), families())
         hint = f"did you mean {meant!r}?" if meant else f"there are {', '.join(sorted(families()))}"
         raise CodesignError(f"{document.name}:{line}: machine: no family {family!r}; {hint}")
