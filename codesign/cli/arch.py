@@ -26,7 +26,7 @@ def list_(as_json: bool) -> None:
     """List the shipped machines."""
     from codesign.arch import list_archs, load_arch
 
-    specs = {name: load_arch(name).spec for name in list_archs()}
+    specs = {name: load_arch(path).spec for name, path in list_archs()}
     if as_json:
         rows = [
             {
@@ -86,9 +86,11 @@ def check(machine: str, as_json: bool) -> None:
     Exits with 1 when a check fails.
     """
     from codesign.cli.inputs import read_machine
+
+    built = read_machine(machine, ())
     from codesign.measure import conformance
 
-    rows = conformance.check(read_machine(machine, ()))
+    rows = conformance.check(built)
     failed = [row for row in rows if not row.passed]
     if as_json:
         plain = [{"name": r.name, "passed": r.passed, "detail": r.detail} for r in rows]

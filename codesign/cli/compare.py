@@ -63,8 +63,6 @@ def command(
     Every --arch runs with every --sparsity; a --set applies to all machines.
     """
     from codesign.cli import inputs
-    from codesign.evaluate import evaluate
-    from codesign.report.study import study
 
     cells = [Cell(arch, sparsity) for arch in archs for sparsity in sparsities or ("dense",)]
     _refuse_repeats(cells)
@@ -73,6 +71,9 @@ def command(
     machines = {arch: inputs.read_machine(arch, assignments) for arch in archs}
     dense = inputs.read_trace(workload, size)
     traces = {cell.sparsity: inputs.make_sparse(dense, cell.sparsity, placement) for cell in cells}
+    from codesign.evaluate import evaluate
+    from codesign.report.study import study
+
     results: list[Result] = []
     with progress_bar(quiet=quiet) as progress:
         for number, cell in enumerate(cells):

@@ -33,7 +33,7 @@ def tolerate_encodings() -> None:
 
 
 def show(thing: str | Table = "", *, bold: bool = False) -> None:
-    """Print to standard output, as wide as the terminal and 80 columns in a pipe; no text is markup."""
+    """Print to standard output, 80 columns wide in a pipe; text is never markup."""
     from rich.console import Console
 
     out = Console(markup=False, emoji=False, highlight=False)

@@ -33,21 +33,27 @@ def read_trace(source: str, size: Size) -> Trace:
 
 
 def make_sparse(trace: Trace, pattern: str | None, placement: Placement) -> Trace:
-    """The trace with a pattern on its weights; itself where no pattern, or `dense`, is asked for.
+    """The trace with patterns on its weights; itself for the pattern `dense`.
 
-    Raises CodesignError when there is a placement and nothing to place.
+    A `where` of the form GLOB=PATTERN has a pattern of its own; the others take `pattern`, which
+    goes everywhere when there are no others. Raises CodesignError when there is nothing to place.
     """
     from codesign.config import CodesignError
     from codesign.sparsity.pattern import parse_pattern
     from codesign.trace.sparsify import sparsify
 
-    if pattern is None and (placement.where or placement.method):
-        option = "--where" if placement.where else "--method"
-        raise CodesignError(f"{option} places a pattern, and there is none: add --sparsity 2:4")
-    asked = parse_pattern(pattern or "dense")
-    if asked.is_dense:
+    common = None if pattern is None else parse_pattern(pattern)
+    if common is not None and common.is_dense:
         return trace
-    return sparsify(trace, asked, where=list(placement.where) or "*", method=placement.method)
+    split = [text.partition("=") for text in placement.where]
+    rules = {glob: parse_pattern(own) if given else common for glob, given, own in split}
+    if common is not None and all(given for _, given, _ in split):
+        rules["*"] = common
+    placed = {glob: rule for glob, rule in rules.items() if rule is not None}
+    if len(placed) < len(rules) or (placement.method and not rules):
+        option = "--where" if rules else "--method"
+        raise CodesignError(f"{option} places a pattern, and there is none: add --sparsity 2:4")
+    return sparsify(trace, placed, method=placement.method) if placed else trace
 
 
 def read_machine(name: str, assignments: Sequence[str]) -> AnyMachine:
@@ -85,6 +91,10 @@ def leave_report(
 def report_folder(folder: Path | None) -> Path | None:
     """The folder made ready before the work begins, so that a full disk or a typo costs no time."""
     if folder is not None:
+        from codesign.config import CodesignError
+
+        if folder.exists() and not folder.is_dir():
+            raise CodesignError(f"-o: {str(folder)!r} is not a folder")
         folder.mkdir(parents=True, exist_ok=True)
     return folder
 

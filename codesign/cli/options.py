@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from codesign.cli.suggest import OneOf
+from codesign.cli.suggest import Count, MachineName, OneOf
 
 PHASES = ("inference", "training", "prefill", "decode")
 FIDELITIES = ("tile", "row", "cycle")
@@ -20,6 +20,7 @@ workload = click.argument("workload")
 arch = click.option(
     "--arch",
     required=True,
+    type=MachineName(),
     metavar="NAME|FILE",
     help="A shipped machine (`codesign arch list`) or a YAML file.",
 )
@@ -28,6 +29,7 @@ archs = click.option(
     "archs",
     multiple=True,
     required=True,
+    type=MachineName(),
     metavar="NAME|FILE",
     help="A machine; give the option once for each.",
 )
@@ -60,7 +62,7 @@ fidelity = click.option(
 )
 seed = click.option(
     "--seed",
-    type=click.IntRange(0, 2**63 - 1),
+    type=Count(0, 2**63 - 1),
     default=0,
     show_default=True,
     metavar="N",
@@ -100,21 +102,17 @@ _SIZE = (
     ),
     click.option(
         "--batch",
-        type=click.IntRange(min=1),
+        type=Count(1, 1 << 31),
         default=1,
         show_default=True,
         metavar="N",
         help="Inputs at once.",
     ),
+    click.option("--seq", type=Count(1, 1 << 31), metavar="N", help="New tokens of each input."),
     click.option(
-        "--seq", type=click.IntRange(min=1), metavar="N", help="New tokens of each input."
+        "--context", type=Count(0, 1 << 31), metavar="N", help="Tokens already in the cache."
     ),
-    click.option(
-        "--context", type=click.IntRange(min=0), metavar="N", help="Tokens already in the cache."
-    ),
-    click.option(
-        "--image", type=click.IntRange(min=1), metavar="N", help="Edge of a square image."
-    ),
+    click.option("--image", type=Count(1, 1 << 31), metavar="N", help="Edge of a square image."),
     click.option("--dtype", metavar="NAME", help="Data type of the tensors. [default: fp16]"),
     click.option("--optimizer", metavar="NAME", help="Of a training step. [default: sgd_momentum]"),
 )
@@ -145,8 +143,11 @@ _PLACEMENT = (
     click.option(
         "--where",
         multiple=True,
-        metavar="GLOB",
-        help="Layers that become sparse, such as 'layer4.*'; repeatable. [default: all]",
+        metavar="GLOB[=PATTERN]",
+        help=(
+            "Layers that become sparse, such as 'layer4.*', or 'layer4.*=1:8' with a pattern of "
+            "their own; repeatable. [default: all but the first and the last]"
+        ),
     ),
     click.option(
         "--method",

@@ -51,11 +51,12 @@ def command(
     `codesign extract`, gemm:M,N,K, or torch:package.module:factory.
     """
     from codesign.cli import inputs
-    from codesign.evaluate import evaluate
 
     folder = inputs.report_folder(output)
     machine = inputs.read_machine(arch, assignments)
     trace = inputs.make_sparse(inputs.read_trace(workload, size), sparsity, placement)
+    from codesign.evaluate import evaluate
+
     with progress_bar(quiet=quiet) as progress:
         result = evaluate(trace, machine, fidelity=fidelity, seed=seed, progress=progress)
     if as_json:

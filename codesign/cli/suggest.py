@@ -12,10 +12,14 @@ def unknown(what: str, word: str, candidates: Sequence[str]) -> str:
     """The message for a word that is none of the candidates."""
     from codesign.config import did_you_mean
 
-    shown = word if len(word) <= 60 else word[:57] + "..."
     near = did_you_mean(word, candidates)
     meant = f"; did you mean {near!r}?" if near else ""
-    return f"no {what} {shown!r}{meant} (there are {', '.join(candidates)})"
+    return f"no {what} {shortened(word)!r}{meant} (there are {', '.join(candidates)})"
+
+
+def shortened(word: str) -> str:
+    """The word, or the beginning of a very long one."""
+    return word if len(word) <= 60 else word[:57] + "..."
 
 
 class VerbGroup(click.Group):
@@ -24,7 +28,7 @@ class VerbGroup(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, args or ["--help"])
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+    def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
     def resolve_command(
@@ -34,6 +38,30 @@ class VerbGroup(click.Group):
         if self.get_command(ctx, word) is None and not word.startswith("-"):
             raise click.UsageError(unknown("verb", word, self.list_commands(ctx)), ctx)
         return super().resolve_command(ctx, args)
+
+
+class MachineName(click.types.StringParamType):
+    """A machine's name or file."""
+
+    def get_missing_message(
+        self,
+        param: click.Parameter,
+        ctx: click.Context | None = None,
+    ) -> str:
+        return "`codesign arch list` names the machines."
+
+
+class Count(click.IntRange):
+    """A whole number within bounds."""
+
+    name = "count"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value)
+        least, most = self.min or 0, self.max if self.max is not None else 2**63 - 1
+        if not (text.isascii() and text.isdecimal()) or not least <= int(text[:20]) <= most:
+            self.fail(f"{shortened(text)!r} is no whole number from {least} to {most}", param, ctx)
+        return int(text)
 
 
 class OneOf(click.Choice[str]):

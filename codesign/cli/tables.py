@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -151,16 +152,12 @@ def split(parts: Mapping[str, float], largest: int = 4) -> str:
 
 
 def notes(result: Result) -> list[str]:
-    """What did not run as asked: remarks of the run, then of its operators, each once."""
-    affected: dict[str, list[str]] = {}
-    for op in result.ops:
-        if op.note and op.note not in result.notes:
-            affected.setdefault(op.note, []).append(op.name)
-    per_op = [
-        f"{note}: {names[0]}" + (f" and {len(names) - 1} more" if names[1:] else "")
-        for note, names in affected.items()
+    """What did not run as asked, and how many operators it concerns."""
+    affected = Counter(op.note for op in result.ops if op.note)
+    return [
+        f"{note} ({affected[note]} operators)" if affected[note] else note
+        for note in dict.fromkeys([*result.notes, *affected])
     ]
-    return [*result.notes, *per_op]
 
 
 def assumptions(result: Result) -> Table:

@@ -30,7 +30,7 @@ def command(quiet: bool) -> None:
     traces = [inputs.make_sparse(dense, text, options.Placement()) for text in _PATTERNS]
     work = [
         (name, trace, fidelity)
-        for name in list_archs()
+        for name, _ in list_archs()
         for trace in traces
         for fidelity in options.FIDELITIES
     ]

@@ -102,7 +102,7 @@ def _plain(trace: Trace) -> dict[str, object]:
 def _layers(trace: Trace) -> Table:
     grid = table("layer", "kinds", "ops", "parameters", "MMAC", "share", left=2)
     groups = layer_groups(
-        trace.ops, weight=lambda op: op.macs, likeness=lambda op: (op.phase, op.shape_key)
+        trace.ops, weight=lambda op: op.macs, likeness=lambda op: (op.kind, op.phase, _size(op))
     )
     shown = [*groups, Group("total", trace.ops)]
     macs = [sum(op.macs for op in group.ops) for group in shown]
