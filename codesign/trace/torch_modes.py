@@ -1,0 +1,87 @@
+"""Listens to what a module calls: torch functions from above, dispatched operators from below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from codesign.config import CodesignError
+
+
+class Listener(Protocol):
+    """What is told about calls."""
+
+    def paused(self) -> AbstractContextManager[None]: ...
+    def where(self) -> str: ...
+    def dispatched(
+        self, func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any
+    ) -> None: ...
+    def attention(
+        self, q: Tensor, k: Tensor, v: Tensor, first: int, last: int, out: Tensor
+    ) -> None: ...
+
+
+class Dispatches(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Reports every operator that reaches a device."""
+
+    def __init__(self, recorder: Listener) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.recorder = recorder
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default and args[0].is_meta:
+            raise CodesignError(
+                f"{self.recorder.where()}: the module asks for the value of a tensor (.item(), or "
+                "an if on a tensor), which the meta device does not have; extract it with real inputs"
+            )
+        out = func(*args, **(kwargs or {}))
+        self.recorder.dispatched(func, args, kwargs or {}, out)
+        return out
+
+
+class Functions(TorchFunctionMode):
+    """Catches scaled_dot_product_attention before it is taken apart."""
+
+    def __init__(self, recorder: Listener) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is not nn.functional.scaled_dot_product_attention:
+            return func(*args, **(kwargs or {}))
+        first = torch._C._autograd._get_sequence_nr()
+        with self.recorder.paused():
+            out = func(*args, **(kwargs or {}))
+        named = dict(zip(("query", "key", "value"), args, strict=False)) | (kwargs or {})
+        self.recorder.attention(
+            named["query"], named["key"], named["value"], first,
+            torch._C._autograd._get_sequence_nr(), out,
+        )  # fmt: skip
+        return out
+
+
+def sequence_number(node: Any) -> int:
+    """The number that ties a backward operator to its forward one, private to torch."""
+    if node is None:
+        return int(torch._C._autograd._get_sequence_nr()) - 1
+    return int(node._sequence_nr())
+
+
+def flat(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return [tensor for entry in value for tensor in flat(entry)]
+    return []

@@ -1,0 +1,388 @@
+"""Listens to what torch dispatches and turns it into operators with layers and dependencies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.flop_counter import flop_registry
+
+from codesign.config import CodesignError
+from codesign.trace.aten import DTYPES, FUSED, KNOWN_PRODUCTS, PRODUCTS, VECTOR_FUNCTIONS
+from codesign.trace.network import attention_ops, conv_op
+from codesign.trace.op import Conv, Kind, Op, Phase
+from codesign.trace.torch_modes import Dispatches, Functions, flat, sequence_number
+from codesign.trace.training import (
+    backward_data_op,
+    backward_weight_op,
+    product_gradients,
+    vector_gradient,
+)
+from codesign.trace.vector_work import FUNCTIONS, function
+
+
+class Recorder:
+    """Collects operators while it is entered.
+
+    A tensor is known by its storage, so that views cost nothing; every storage stays alive until
+    the recorder goes. Operators on constants only (masks, positions) and on integers are left out.
+    """
+
+    def __init__(self, module: nn.Module, *, dtype: str | None, inputs: Iterable[Any]) -> None:
+        self.ops: list[Op] = []
+        self.dtype = dtype
+        self._module = module
+        self._path = [""]
+        self._names: dict[str, int] = {}
+        self._alive: list[Any] = []
+        self._producer: dict[int, tuple[str, ...]] = {}
+        self._parameter: dict[int, str] = {}
+        self._layer_of: dict[int, str] = {}
+        self._product_of: dict[int, tuple[Op, tuple[object, object]]] = {}
+        self._scopes: list[tuple[int, int, tuple[Op, Op, Op]]] = []
+        self._unfolded: dict[int, tuple[str, ...]] = {}
+        self._pause = 0
+        self._transposed: set[str] = set()
+        self._stack = ExitStack()
+        for name, parameter in module.named_parameters():
+            self._parameter[self._key(parameter)] = name
+        for tensor in (*module.parameters(), *module.buffers(), *inputs):
+            if isinstance(tensor, Tensor):
+                self._producer[self._key(tensor)] = ()
+
+    def __enter__(self) -> Recorder:
+        for path, module in self._module.named_modules():
+            before = module.register_forward_pre_hook(self._entering(path))
+            after = module.register_forward_hook(self._leaving, always_call=True)
+            self._stack.callback(before.remove)
+            self._stack.callback(after.remove)
+        fast_path = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        self._stack.callback(torch.backends.mha.set_fastpath_enabled, fast_path)
+        self._stack.enter_context(Functions(self))
+        self._stack.enter_context(Dispatches(self))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Record nothing; tensors that are made stay known."""
+        self._pause += 1
+        try:
+            yield
+        finally:
+            self._pause -= 1
+
+    @contextmanager
+    def at(self, path: str) -> Iterator[None]:
+        """Record under the layer `path`."""
+        self._path.append(path)
+        try:
+            yield
+        finally:
+            self._path.pop()
+
+    def seed(self, loss: Tensor) -> None:
+        """Let the backward pass depend on the last forward operator."""
+        self._producer[self._key(loss)] = tuple(op.name for op in self.ops[-1:])
+
+    def producers_of(self, tensor: Tensor) -> tuple[str, ...]:
+        """The operators that wrote a tensor last."""
+        return self._producer.get(self._key(tensor), ())
+
+    def dtype_name(self, tensor: Tensor) -> str:
+        """What a tensor's type counts as."""
+        if self.dtype is not None and tensor.is_floating_point():
+            return self.dtype
+        return DTYPES.get(tensor.dtype, "fp32")
+
+    def real_weights(self) -> dict[str, NDArray[Any]]:
+        """Parameters with data, those that were stored [in, out] turned to [out, in]."""
+        out: dict[str, NDArray[Any]] = {}
+        for name, parameter in self._module.named_parameters():
+            if parameter.device.type != "meta":
+                data = parameter.detach().float().cpu().numpy()
+                out[name] = np.ascontiguousarray(data.T) if name in self._transposed else data
+        return out
+
+    # --- what the modes report ---
+
+    def dispatched(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> None:
+        """Take note of one dispatched operator and its result."""
+        name = func._schema.name.partition("::")[2]
+        if kwargs.get("approximate") == "tanh":
+            name += "_tanh"
+        inputs = [t for t in flat((args, kwargs)) if self._key(t) in self._producer]
+        outputs = flat(out)
+        read = {self._key(t) for t in inputs}
+        made = [t for t in outputs if func._schema.is_mutable or self._key(t) not in read]
+        node = torch._C._current_autograd_node()
+        number = sequence_number(node)
+        if node is None and torch.is_grad_enabled():
+            self._layer_of.setdefault(number, self._path[-1])
+        if not inputs or not made:
+            return
+        if self._pause or self._folded(node, number, inputs, made):
+            self._note(made, () if node is None else self._unfolded.get(number, ()))
+            return
+        if name in FUSED or (func.overloadpacket in flop_registry and name not in KNOWN_PRODUCTS):
+            raise CodesignError(f"{self.where()}: the fused operator {name} is not known here")
+        if node is None:
+            written = self._forward(name, args, inputs, made, number)
+        else:
+            written = self._backward(name, args, inputs, made, number)
+        for tensor, producer in written:
+            self._note([tensor], producer)
+
+    def attention(
+        self, q: Tensor, k: Tensor, v: Tensor, first: int, last: int, out: Tensor
+    ) -> None:
+        """Take note of one call of scaled_dot_product_attention."""
+        groups = prod(k.shape[:-2])
+        rows = q.shape[-2] * (prod(q.shape[:-2]) // groups)
+        layer = self._unique(f"{self._path[-1] or 'attention'}", ".scores")
+        softmax = (f"{layer}.softmax",)
+        scores, weights, context = attention_ops(
+            layer, groups, rows, q.shape[-1], k.shape[-2], self._deps([q, k]),
+            (*softmax, *self._deps([v])), phase=Phase.FORWARD, dtype=self.dtype_name(q),
+        )  # fmt: skip
+        context = replace(context, n=v.shape[-1])
+        self.ops += [scores, weights, context]
+        self._scopes.append((first, last, (scores, weights, context)))
+        self._note([out], (context.name,))
+
+    # --- forward ---
+
+    def _forward(
+        self, name: str, args: Sequence[Any], inputs: list[Tensor], made: list[Tensor], number: int
+    ) -> list[tuple[Tensor, tuple[str, ...]]]:
+        if name.endswith("_like") or name.startswith("new_"):
+            return [(t, self._deps(inputs)) for t in made]
+        if name in PRODUCTS:
+            op = self._product(args[PRODUCTS[name]], args[PRODUCTS[name] + 1], inputs, number)
+        elif name == "convolution":
+            op = self._convolution(args, inputs, number)
+        else:
+            return self._vector(name, args, inputs, made, Phase.FORWARD, self._path[-1])
+        self.ops.append(op)
+        return [(made[0], (op.name,))]
+
+    def _product(self, a: Tensor, b: Tensor, inputs: list[Tensor], number: int) -> Op:
+        weight = self._parameter.get(self._key(b))
+        if weight is None and self._key(a) in self._parameter:
+            a, b = b.mT, a.mT
+            weight = self._parameter[self._key(b)]
+        layer = self._path[-1]
+        groups = a.shape[0] if a.dim() == 3 else 1
+        if weight is not None and b.is_contiguous() and b.dim() == 2:
+            self._transposed.add(weight)
+        op = Op(
+            name=self._unique(layer or "product"),
+            kind=Kind.ATTENTION if weight is None else Kind.GEMM, phase=Phase.FORWARD, layer=layer, m=a.shape[-2], k=a.shape[-1], n=b.shape[-1],
+            groups=groups, weight=weight, b_shared=groups > 1 and b.stride(0) == 0,
+            a_dtype=self.dtype_name(a), b_dtype=self.dtype_name(b), c_dtype=self.dtype_name(a),
+            deps=self._deps(inputs),
+        )  # fmt: skip
+        self._product_of[number] = (op, (self._place(a), self._place(b)))
+        return op
+
+    def _convolution(self, args: Sequence[Any], inputs: list[Tensor], number: int) -> Op:
+        x, w, _, stride, padding, dilation, transposed, _, groups = args[:9]
+        if transposed or w.dim() > 4 or any(step != 1 for step in dilation):
+            raise CodesignError(
+                f"{self.where()}: only one- and two-dimensional convolutions without dilation and "
+                "transposition are known here"
+            )
+        one = w.dim() == 3
+        (stride_h, stride_w), (pad_h, pad_w) = (
+            (fill if one else values[0], values[-1]) for values, fill in ((stride, 1), (padding, 0))
+        )
+        height, kernel_h = (1, 1) if one else (x.shape[-2], w.shape[-2])
+        window = Conv(
+            batch=x.shape[0] if x.dim() == w.dim() else 1, in_h=height, in_w=x.shape[-1],
+            in_channels=w.shape[1] * groups, out_channels=w.shape[0], kernel_h=kernel_h,
+            kernel_w=w.shape[-1], stride_h=stride_h, stride_w=stride_w, padding_h=pad_h,
+            padding_w=pad_w, groups=groups, out_h=(height + 2 * pad_h - kernel_h) // stride_h + 1,
+            out_w=(x.shape[-1] + 2 * pad_w - w.shape[-1]) // stride_w + 1,
+        )  # fmt: skip
+        layer = self._path[-1]
+        op = conv_op(
+            layer, window, weight=self._parameter.get(self._key(w)), phase=Phase.FORWARD,
+            deps=self._deps(inputs), dtype=self.dtype_name(x), name=self._unique(layer or "conv"),
+        )  # fmt: skip
+        self._product_of[number] = (op, (self._place(x), self._place(w)))
+        return op
+
+    # --- backward ---
+
+    def _backward(
+        self, name: str, args: Sequence[Any], inputs: list[Tensor], made: list[Tensor], number: int
+    ) -> list[tuple[Tensor, tuple[str, ...]]]:
+        layer = self._layer_of.get(number, "")
+        found = self._product_of.get(number)
+        deps = self._deps(inputs)
+        if name.endswith("_like") or name.startswith("new_"):
+            return [(t, deps) for t in made]
+        if name in PRODUCTS:
+            if found is None:
+                raise CodesignError(
+                    f"{layer or 'the module'}: a product in the backward pass has no forward one "
+                    "(recomputation and custom gradients are not known here)"
+                )
+            op = self._product_gradient(found, inputs, deps)
+            self.ops.append(op)
+            return [(made[0], (op.name,))]
+        if name == "convolution_backward" and found is not None:
+            forward, wanted = found[0], args[10]
+            written: list[tuple[Tensor, tuple[str, ...]]] = []
+            for tensor, gradient in zip(
+                made,
+                [
+                    make
+                    for make, want in zip(("data", "weight", "bias"), wanted, strict=True)
+                    if want
+                ],
+                strict=True,
+            ):
+                if gradient == "bias":
+                    written += self._vector(
+                        "sum", args, inputs[:1], [tensor], Phase.BACKWARD_WEIGHT, layer
+                    )
+                    continue
+                make_op = backward_data_op if gradient == "data" else backward_weight_op
+                op = self._renamed(make_op(forward, deps))
+                self.ops.append(op)
+                written.append((tensor, (op.name,)))
+            return written
+        weight_sum = name == "sum" and found is not None
+        phase = Phase.BACKWARD_WEIGHT if weight_sum else Phase.BACKWARD_DATA
+        return self._vector(name, args, inputs, made, phase, layer)
+
+    def _product_gradient(
+        self, found: tuple[Op, tuple[object, object]], inputs: list[Tensor], deps: tuple[str, ...]
+    ) -> Op:
+        forward, (_, b) = found
+        places = {self._place(t) for t in inputs}
+        reads_b = b in places
+        if forward.weight is not None:
+            op = backward_data_op(forward, deps) if reads_b else backward_weight_op(forward, deps)
+        else:
+            op = product_gradients(forward, deps)[0 if reads_b else 1]
+        return self._renamed(op)
+
+    def _folded(self, node: Any, number: int, inputs: list[Tensor], made: list[Tensor]) -> bool:
+        """Whether a backward operator belongs to an attention call, all of which comes at once."""
+        if node is None:
+            return False
+        scope = next((s for s in self._scopes if s[0] <= number < s[1]), None)
+        if scope is None:
+            return False
+        scores, weights, context = scope[2]
+        ends = (
+            f"{scores.name}.backward_a",
+            f"{scores.name}.backward_b",
+            f"{context.name}.backward_b",
+        )
+        if ends[0] not in self._names:
+            self._names[ends[0]] = 1
+            self.ops += product_gradients(context, (*self._deps(inputs), context.name))
+            softmax = vector_gradient(weights, (f"{context.name}.backward_a",))
+            assert softmax is not None
+            self.ops += [softmax, *product_gradients(scores, (softmax.name,))]
+        self._unfolded[number] = ends
+        return True
+
+    # --- vector work ---
+
+    def _vector(
+        self,
+        name: str,
+        args: Sequence[Any],
+        inputs: list[Tensor],
+        made: list[Tensor],
+        phase: Phase,
+        layer: str,
+    ) -> list[tuple[Tensor, tuple[str, ...]]]:
+        floats = [t for t in made if t.is_floating_point()]
+        if not floats:
+            return [(t, ()) for t in made]
+        what = self._function(name, args, inputs)
+        row = function(what.removesuffix(".gradient"))
+        work = (row.backward or row.forward) if what.endswith(".gradient") else row.forward
+        read = list({self._place(t): t for t in inputs if t.is_floating_point()}.values())
+        table = what == "embedding"
+        reads = sum(t.numel() for t in read) if not table else floats[0].numel()
+        elements = floats[0].numel()
+        if row.kind is Kind.REDUCTION or what == "batchnorm":
+            elements = max(elements, max((t.numel() for t in read), default=0))
+        if what in ("batchnorm", "batchnorm.gradient"):
+            reads += elements * (work.reads // 2)
+        op = Op(
+            name=self._unique(f"{layer}.{name}" if layer else name), kind=row.kind, phase=phase,
+            layer=layer, function=what, elements=elements, passes=work.passes,
+            alu_per_element=work.alu, special_per_element=work.special, reads=reads,
+            writes=sum(t.numel() for t in floats), a_dtype=self.dtype_name(floats[0]),
+            b_dtype="int32", c_dtype=self.dtype_name(floats[0]), deps=self._deps(inputs),
+            b_reads=sum(t.numel() for t in inputs if not t.is_floating_point()),
+        )  # fmt: skip
+        self.ops.append(op)
+        if name == "_to_copy" and self._key(inputs[0]) in self._parameter:
+            self._parameter[self._key(made[0])] = self._parameter[self._key(inputs[0])]
+        return [(t, (op.name,)) for t in made]
+
+    def _function(self, name: str, args: Sequence[Any], inputs: list[Tensor]) -> str:
+        what = VECTOR_FUNCTIONS.get(name, "elementwise")
+        if what == "batchnorm" and len(args) > 5 and args[5] is False:
+            return "batchnorm_inference"
+        if what == "multiply" and len([t for t in inputs if t.is_floating_point()]) < 2:
+            return "scale"
+        return what if what.removesuffix(".gradient") in FUNCTIONS else "elementwise"
+
+    # --- names, places, dependencies ---
+
+    def _key(self, tensor: Tensor) -> int:
+        storage = tensor.untyped_storage()
+        key: int = storage._cdata
+        if key not in self._producer:
+            self._alive.append(storage)
+        return key
+
+    def _place(self, tensor: Tensor) -> object:
+        return self._key(tensor), tensor.storage_offset(), tensor.numel()
+
+    def _note(self, tensors: Iterable[Tensor], producer: tuple[str, ...]) -> None:
+        for tensor in tensors:
+            self._producer[self._key(tensor)] = producer
+
+    def _deps(self, tensors: Iterable[Tensor]) -> tuple[str, ...]:
+        names = (name for t in tensors for name in self._producer.get(self._key(t), ()))
+        return tuple(dict.fromkeys(names))
+
+    def _unique(self, name: str, suffix: str = "") -> str:
+        """`name`, numbered from the second time on that `name` and `suffix` are asked for."""
+        count = self._names[name + suffix] = self._names.get(name + suffix, 0) + 1
+        return name if count == 1 else f"{name}#{count}"
+
+    def _renamed(self, op: Op) -> Op:
+        return replace(op, name=self._unique(op.name))
+
+    def where(self) -> str:
+        return self._path[-1] or type(self._module).__name__
+
+    def _entering(self, path: str) -> Any:
+        def enter(*_: object) -> None:
+            self._path.append(path)
+
+        return enter
+
+    def _leaving(self, *_: object) -> None:
+        self._path.pop()
