@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -64,6 +65,14 @@ class Layers(WorkloadSpec):
 
     family: Literal["layers"] = "layers"
     layers: tuple[Layer, ...] = Field(min_length=1, max_length=10_000)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Layers:
+        counts = Counter(layer.name for layer in self.layers)
+        name, count = counts.most_common(1)[0]
+        if count > 1:
+            raise ValueError(f"two layers are named {name!r}")
+        return self
 
     def build(self, request: Request) -> Network:
         self.resolve(request)
