@@ -74,63 +74,64 @@ class Linked:
     first: Int64
     """Operator i owns steps first[i] to first[i + 1]."""
 
-    def owner(self) -> Int64:
-        """The operator of every step."""
-        return np.repeat(np.arange(len(self.first) - 1), np.diff(self.first))
-
 
 def link(
     programs: Sequence[Program],
     deps: Sequence[Sequence[int]],
     engines: Sequence[str],
+    repeats: Sequence[int],
 ) -> Linked:
-    """Join operators' programs into one that shares the machine's units.
+    """Join operators' programs, each run `repeats` times, into one that shares the machine's units.
 
-    Operator i begins to read its inputs when the operators `deps[i]`, all earlier, are done; it begins to
-    fill the buffers of its engine when the last earlier operator with the same `engines` entry has begun
-    to free them. Raises CodesignError when the programs do not name the same units and actions.
+    Operator i begins to read its inputs when the operators `deps[i]`, all earlier, are done, and a
+    repetition when the one before it is; it begins to fill the buffers of its engine when the last earlier
+    operator with the same `engines` entry has begun to free them. Raises CodesignError when the programs
+    do not name the same units and actions.
     """
     head = programs[0]
     if any(p.units != head.units or p.actions != head.actions for p in programs):
         raise CodesignError("programs of different machines cannot be linked")
-    sizes = np.array([len(p) for p in programs], dtype=np.int64)
-    first = np.concatenate([[0], np.cumsum(sizes)])
+    runs = [program for program, times in zip(programs, repeats, strict=True) for _ in range(times)]
+    starts = np.concatenate([[0], np.cumsum([len(run) for run in runs])]).astype(np.int64)
+    last_run = np.cumsum(repeats) - 1
     rows: list[int] = []
     targets: list[int] = []
     last_of_engine: dict[str, int] = {}
     for i, engine in enumerate(engines):
-        for dep in deps[i]:
-            rows.append(int(first[i]) + INPUTS_READY)
-            targets.append(int(first[dep + 1]) + DONE)
-        if engine in last_of_engine:
-            rows.append(int(first[i]) + ENGINE_READY)
-            targets.append(int(first[last_of_engine[engine] + 1]) + ENGINE_RELEASED)
-        last_of_engine[engine] = i
-    counts = np.concatenate([np.diff(p.dep_ptr) for p in programs])
-    inner = np.concatenate([p.dep_idx + start for p, start in zip(programs, first[:-1], strict=True)])
+        begun = int(last_run[i]) - repeats[i] + 1
+        for run in range(begun, begun + repeats[i]):
+            before = [int(last_run[dep]) for dep in deps[i]] if run == begun else [run - 1]
+            rows += [int(starts[run]) + INPUTS_READY] * len(before)
+            targets += [int(starts[other + 1]) + DONE for other in before]
+            if engine in last_of_engine:
+                rows.append(int(starts[run]) + ENGINE_READY)
+                targets.append(int(starts[last_of_engine[engine] + 1]) + ENGINE_RELEASED)
+            last_of_engine[engine] = run
+    inner = np.concatenate([p.dep_idx + at for p, at in zip(runs, starts[:-1], strict=True)])
+    counts = np.concatenate([np.diff(p.dep_ptr) for p in runs])
     outer = np.bincount(np.array(rows, dtype=np.int64), minlength=len(counts))
     dep_ptr = np.concatenate([[0], np.cumsum(counts + outer)])
     dep_idx = np.empty(len(inner) + len(rows), dtype=np.int64)
-    of_row = np.concatenate([np.repeat(np.arange(len(counts)), counts), np.array(rows, dtype=np.int64)])
-    dep_idx[np.argsort(np.argsort(of_row, kind="stable"), kind="stable")] = np.concatenate(
-        [inner, np.array(targets, dtype=np.int64)]
-    )
+    # Outer dependencies go first in their row: each inner one moves up by the outer ones so far.
+    moved = np.arange(len(inner)) + np.repeat(np.cumsum(outer), counts)
+    dep_idx[moved] = inner
+    gaps = np.ones(len(dep_idx), dtype=bool)
+    gaps[moved] = False
+    dep_idx[gaps] = np.array(targets, dtype=np.int64)[np.argsort(rows, kind="stable")]
     tallies: dict[str, int] = {}
-    for program in programs:
+    for program in runs:
         for action, amount in program.tallies.items():
             tallies[action] = tallies.get(action, 0) + amount
-    return Linked(
-        Program(
-            units=head.units,
-            actions=head.actions,
-            unit=np.concatenate([p.unit for p in programs]),
-            busy_cycles=np.concatenate([p.busy_cycles for p in programs]),
-            latency_cycles=np.concatenate([p.latency_cycles for p in programs]),
-            action=np.concatenate([p.action for p in programs]),
-            count=np.concatenate([p.count for p in programs]),
-            dep_ptr=dep_ptr,
-            dep_idx=dep_idx,
-            tallies=tallies,
-        ),
-        first,
+    joined = Program(
+        units=head.units,
+        actions=head.actions,
+        unit=np.concatenate([p.unit for p in runs]),
+        busy_cycles=np.concatenate([p.busy_cycles for p in runs]),
+        latency_cycles=np.concatenate([p.latency_cycles for p in runs]),
+        action=np.concatenate([p.action for p in runs]),
+        count=np.concatenate([p.count for p in runs]),
+        dep_ptr=dep_ptr,
+        dep_idx=dep_idx,
+        tallies=tallies,
     )
+    return Linked(joined, starts[np.concatenate([[0], last_run + 1])])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping as MappingABC
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,7 +12,15 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import Field, model_validator
 
-from codesign.arch.parts import Anchor, Component, EnergyOverrides, Source, Status, Technology
+from codesign.arch.parts import (
+    DOUBTFUL,
+    Anchor,
+    Component,
+    EnergyOverrides,
+    Source,
+    Status,
+    Technology,
+)
 from codesign.config import Spec, leaves
 from codesign.schedule.program import Program
 from codesign.sparsity.mask import Mask
@@ -168,6 +177,10 @@ class Machine(ABC, Generic[S]):
         """Dense-equivalent MACs that the operator could do per cycle if nothing ever waited."""
 
     @abstractmethod
+    def stored_bytes(self, op: Op, sparse: Sparse) -> int:
+        """Bytes of B in memory, as the machine stores it, without any padding."""
+
+    @abstractmethod
     def components(self) -> Sequence[Component]:
         """The blocks that metrics charge energy and area for."""
 
@@ -180,10 +193,22 @@ class Machine(ABC, Generic[S]):
         """Whether lowering at row or cycle fidelity depends on where the zeros are."""
         return self.exploits(op)
 
+    unit_labels: ClassVar[dict[str, str]] = {}
+    """What an operator that waits for a unit is said to be bound by; the unit's name if it is absent."""
+
+    def bound_by(
+        self, op: Op, busy_cycles: MappingABC[str, int], span_cycles: int, executed_macs: int
+    ) -> str:
+        """What an operator waited for most: the unit that was busy longest, or latency if none was."""
+        if not busy_cycles or span_cycles == 0:
+            return "latency"
+        unit = max(busy_cycles, key=lambda name: busy_cycles[name])
+        if 2 * busy_cycles[unit] < span_cycles:
+            return "latency"
+        return self.unit_labels.get(unit, unit)
+
     def assumptions(self) -> tuple[Assumption, ...]:
         """The numbers of the machine file that are unverified or assumed."""
-        from codesign.arch.parts import DOUBTFUL
-
         rows = []
         for path, value in self.spec.numbers():
             source = self.spec.source_of(path)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping as MappingABC
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 
@@ -31,9 +32,11 @@ from codesign.schedule.streaming import (
     Link,
     Operand,
     Selection,
+    Stream,
     bytes_of,
+    emit_outline,
     emit_product,
-    emit_stream,
+    product_outline,
 )
 from codesign.schedule.tiling import TileTable, Tiling, tile_table, transposed
 from codesign.trace.op import Op, Phase, ceil_bytes
@@ -66,11 +69,25 @@ S = TypeVar("S", bound=SystolicSpec)
 class SystolicMachine(Machine[S]):
     """Lowers products to folds of an array behind double-buffered scratchpads, the rest to vector lanes."""
 
-    actions: tuple[str, ...] = (
+    actions: ClassVar[tuple[str, ...]] = (
         DRAM_READ, DRAM_WRITE, MAC, "register",
         "input_read", "input_write", "weight_read", "weight_write", "output_read", "output_write",
-        "vector_alu", "vector_special",
+        "vector_alu", "vector_special", "vector_buffer_read", "vector_buffer_write",
     )  # fmt: skip
+
+    unit_labels: ClassVar[dict[str, str]] = {
+        DRAM.name: "memory", ARRAY.name: "compute", STATIONARY_LOAD.name: "weight load",
+        "sore": "selection", "wuve": "update",
+    }  # fmt: skip
+
+    def bound_by(
+        self, op: Op, busy_cycles: MappingABC[str, int], span_cycles: int, executed_macs: int
+    ) -> str:
+        label = super().bound_by(op, busy_cycles, span_cycles, executed_macs)
+        capacity = busy_cycles.get(ARRAY.name, 0) * self.peak_macs_per_cycle(op)
+        if label == "compute" and 2 * executed_macs < capacity:
+            return "imbalance" if self.needs_mask(op) else "underfilled"
+        return label
 
     @property
     @abstractmethod
@@ -137,6 +154,9 @@ class SystolicMachine(Machine[S]):
             load_cycles_per_slot=max(1, int(np.ceil(load))),
             drain_cycles_per_row=max(1, int(np.ceil(drain))),
         )
+
+    def stored_bytes(self, op: Op, sparse: Sparse) -> int:
+        return op.b_bytes
 
     @property
     def sum_bytes(self) -> int:
@@ -230,7 +250,7 @@ class SystolicMachine(Machine[S]):
         if op.is_matmul:
             release, done = self.emit_matmul(steps, op, mapping, sparse, fidelity)
         else:
-            release, done = self.emit_vector(steps, op)
+            release, done = self.emit_vector(steps, op, fidelity)
         return steps.build(release_after=release, done_after=done)
 
     def emit_matmul(
@@ -246,30 +266,35 @@ class SystolicMachine(Machine[S]):
         lanes = self.lanes(op, sparse, fidelity)
         cycles = self.tile_cycles(op, mapping, table, lanes, sparse, fidelity)
         macs = self.executed_macs(op, table, sparse)
-        a = Operand(table.loads_a, bytes_of(table.a_elements, op.a_dtype), is_activation=True)
+        a = Operand(
+            table.loads_a, bytes_of(table.a_elements, op.a_dtype), True, self.a_selection(op, table)
+        )
         b = Operand(
             table.loads_b,
-            self.b_bytes(op, mapping, table, cycles),
+            self.b_bytes(op, table, cycles.stored),
             is_activation=op.weight is None or op.phase is Phase.BACKWARD_WEIGHT,
-            selection=self.selection(op, table),
+            selection=self.b_selection(op, table),
         )
         self.tally_accesses(steps, mapping.dataflow, table, cycles, a, b, macs)
         streamed, stationary = (b, a) if mapping.dataflow == "is" else (a, b)
+        if fidelity is Fidelity.TILE:
+            return emit_outline(
+                steps, self.link(), product_outline(table, cycles, streamed, stationary, macs)
+            )
         return emit_product(
-            steps,
-            table,
-            cycles,
-            link=self.link(),
-            streamed=streamed,
-            stationary=stationary,
-            macs=macs,
-        )
+            steps, table, cycles,
+            link=self.link(), streamed=streamed, stationary=stationary, macs=macs,
+        )  # fmt: skip
 
-    def b_bytes(self, op: Op, mapping: Mapping, table: TileTable, cycles: TileCycles) -> Int64:
-        """Bytes of B that each tile needs, as they are stored."""
-        return -(-cycles.stored * self.stored_bits(op) // 8)
+    def b_bytes(self, op: Op, table: TileTable, stored: Int64) -> Int64:
+        """Bytes of B that each tile loads, from the values that its lanes hold."""
+        return -(-stored * self.stored_bits(op) // 8)
 
-    def selection(self, op: Op, table: TileTable) -> Selection | None:
+    def a_selection(self, op: Op, table: TileTable) -> Selection | None:
+        """A unit that A passes on its way from memory, if any."""
+        return None
+
+    def b_selection(self, op: Op, table: TileTable) -> Selection | None:
         """A unit that B passes on its way from memory, if any."""
         return None
 
@@ -327,21 +352,17 @@ class SystolicMachine(Machine[S]):
         steps.tally("output_read", (sums - begun + finished) * self.sum_bytes)
         steps.tally("register", int(macs.sum() * (a_width + b_width + 2 * self.sum_bytes)))
 
-    def emit_vector(self, steps: Steps, op: Op) -> tuple[Int64, Int64]:
-        """Append the steps of an operator that streams through the vector lanes."""
-        v = self.spec.vector
-        return emit_stream(
-            steps,
-            op,
-            unit=VECTOR.name,
-            action="vector_alu",
-            special_action="vector_special",
-            link=self.link(),
-            chunk_bytes=v.buffer_bytes // 2,
-            cycles_per_element=cycles_per_element(op, v),
-            lanes=v.lanes,
-            latency_cycles=v.latency_cycles,
-        )
+    def emit_vector(self, steps: Steps, op: Op, fidelity: Fidelity) -> tuple[Int64, Int64]:
+        """Append the steps of an operator that streams through lanes."""
+        stream, buffer = self.stream(op)
+        stream.tally(steps, buffer)
+        if fidelity is Fidelity.TILE:
+            return emit_outline(steps, self.link(), stream.outline())
+        return stream.emit(steps, self.link())
+
+    def stream(self, op: Op) -> tuple[Stream, str]:
+        """An operator as streamed vector work, and the name of the buffer that it passes through."""
+        return stream_through(op, VECTOR, self.spec.vector), "vector_buffer"
 
     def components(self) -> Sequence[Component]:
         spec, array = self.spec, self.array
@@ -367,18 +388,43 @@ class SystolicMachine(Machine[S]):
             Component(
                 name="vector", kind="vector", actions=("vector_alu", "vector_special"),
                 instances=spec.vector.lanes * spec.vector.alu_per_lane, dtype=spec.mac_dtype,
-                capacity_bytes=spec.vector.buffer_bytes,
             ),
+            stream_buffer("vector", spec.vector),
             Component(
                 name="dram", kind="dram", actions=(DRAM_READ, DRAM_WRITE), dram_kind=spec.dram.kind
             ),
         )  # fmt: skip
 
 
-def cycles_per_element(op: Op, unit: VectorUnit) -> int:
-    """Lane cycles of one element: its sweeps, or what its operations need, whichever is more."""
-    simple = max(op.passes, -(-op.alu_per_element // unit.alu_per_lane))
-    return max(1, simple + op.special_per_element * unit.special_cycles)
+def stream_through(
+    op: Op,
+    unit: Unit,
+    lanes: VectorUnit,
+    extra_write_bytes: int = 0,
+    after: Selection | None = None,
+) -> Stream:
+    """An operator on vector lanes: an element takes its sweeps, or what its operations need if more."""
+    simple = max(op.passes, -(-op.alu_per_element // lanes.alu_per_lane))
+    return Stream(
+        op=op,
+        unit=unit.name,
+        action=f"{unit.name}_alu",
+        special_action=f"{unit.name}_special",
+        chunk_bytes=lanes.buffer_bytes // 2,
+        cycles_per_element=max(1, simple + op.special_per_element * lanes.special_cycles),
+        lanes=lanes.lanes,
+        latency_cycles=lanes.latency_cycles,
+        extra_write_bytes=extra_write_bytes,
+        after=after,
+    )
+
+
+def stream_buffer(name: str, lanes: VectorUnit) -> Component:
+    """The double buffer that vector lanes stream through."""
+    return Component(
+        name=f"{name} buffer", kind="sram", actions=(f"{name}_buffer_read", f"{name}_buffer_write"),
+        capacity_bytes=lanes.buffer_bytes,
+    )  # fmt: skip
 
 
 def _folds(size: int, tile: int, block: int) -> int:

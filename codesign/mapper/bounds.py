@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from codesign.arch.base import AnyMachine
+from codesign.arch.base import AnyMachine, Sparse
 from codesign.trace.op import Op
 
 
@@ -22,15 +22,15 @@ class Bound:
         return max(self.compute_cycles, self.memory_cycles)
 
 
-def roofline(op: Op, machine: AnyMachine, executed_macs: int, stored_b_bytes: int) -> Bound:
-    """Bound of an operator that issues `executed_macs` and whose B takes `stored_b_bytes` in memory.
+def roofline(op: Op, machine: AnyMachine, sparse: Sparse, executed_macs: int) -> Bound:
+    """Bound of an operator that issues `executed_macs` multiply-accumulates.
 
     Compulsory bytes are every operand read once and the result written once.
     """
     if op.is_matmul:
         peak = machine.peak_macs_per_cycle(op)
         compute = math.ceil(executed_macs / peak)
-        moved = (op.a_bytes + stored_b_bytes + op.c_bytes) * op.repeats
+        moved = (op.a_bytes + machine.stored_bytes(op, sparse) + op.c_bytes) * op.repeats
     else:
         compute = 0
         moved = (op.read_bytes + op.write_bytes) * op.repeats

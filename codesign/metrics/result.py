@@ -8,8 +8,6 @@ from typing import Any
 
 from codesign.arch.base import Assumption
 
-PJ = 1e-12
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpResult:
@@ -29,7 +27,7 @@ class OpResult:
     mapping: str
     note: str | None
     bound_by: str
-    """compute, memory, vector, imbalance, latency: what the operator waited for most."""
+    """What the operator waited for most: compute, memory, vector, latency, or a machine's own word."""
     cycles: int
     start_cycle: int
     end_cycle: int

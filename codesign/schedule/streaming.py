@@ -144,55 +144,173 @@ def emit_product(
     return np.concatenate([tail[-1:], store[-2:-1]]), store
 
 
-def emit_stream(
-    steps: Steps,
-    op: Op,
-    *,
-    unit: str,
-    action: str,
-    special_action: str,
-    link: Link,
-    chunk_bytes: int,
-    cycles_per_element: int,
-    lanes: int,
-    latency_cycles: int,
-    extra_write_bytes: int = 0,
-    after: Selection | None = None,
-) -> tuple[Int64, Int64]:
-    """Append the steps of streamed vector work and return (steps that free the buffers, steps that end it).
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """An operator in a few numbers, for the tile fidelity.
 
-    The operands pass through a double buffer in chunks of at most `chunk_bytes`: load, compute, store.
-    `after` is a unit that each chunk passes before it is stored, for `busy_cycles` in total.
+    `head_bytes` must come before anything is computed, `tail_bytes` leave after everything is; the rest
+    of the traffic passes beside the computation, which takes `compute_cycles` and `latency_cycles` more.
     """
-    read_bytes, write_bytes = op.read_bytes, op.write_bytes + extra_write_bytes
-    chunks = max(1, min(op.elements, -(-max(read_bytes, write_bytes) // chunk_bytes)))
-    at = np.arange(chunks)
-    elements = share(op.elements, chunks)
-    moved_in, moved_out = share(read_bytes, chunks), share(write_bytes, chunks)
-    load = steps.add(
-        DRAM.name, link.cycles(moved_in), at=at, stage=LOAD, latency_cycles=link.delay,
-        action=DRAM_READ, count=moved_in,
-    )  # fmt: skip
+
+    unit: str
+    action: str
+    count: int
+    compute_cycles: int
+    latency_cycles: int
+    head_bytes: int
+    read_bytes: int
+    write_bytes: int
+    tail_bytes: int
+    selections: tuple[Selection, ...] = ()
+
+
+def emit_outline(steps: Steps, link: Link, outline: Outline) -> tuple[Int64, Int64]:
+    """Append the few steps of an outline; return those that free the buffers and those that end it."""
+
+    def move(amount: int, action: str, at: int) -> Int64:
+        size = np.array([amount], dtype=np.int64)
+        return steps.add(
+            DRAM.name,
+            link.cycles(size),
+            at=at,
+            latency_cycles=link.delay,
+            action=action,
+            count=size,
+        )
+
+    head = move(outline.head_bytes, DRAM_READ, 0)
+    steps.depend(np.repeat(head, 2), np.array([steps.inputs_ready, steps.engine_ready]))
     compute = steps.add(
-        unit, -(-elements // lanes) * cycles_per_element, at=at, stage=COMPUTE,
-        latency_cycles=latency_cycles, action=action, count=elements * op.alu_per_element,
+        outline.unit, np.array([outline.compute_cycles]), at=1,
+        latency_cycles=outline.latency_cycles, action=outline.action, count=outline.count,
     )  # fmt: skip
-    steps.tally(special_action, op.elements * op.special_per_element)
-    finished = compute
-    if after is not None:
-        finished = steps.add(
-            after.unit, share(int(after.busy_cycles.sum()), chunks), at=at, stage=FINISH,
-            action=after.action, count=share(int(after.count.sum()), chunks),
+    beside = [
+        move(outline.read_bytes - outline.head_bytes, DRAM_READ, 1),
+        move(outline.write_bytes - outline.tail_bytes, DRAM_WRITE, 1),
+    ]
+    beside += [
+        steps.add(
+            chosen.unit, np.array([chosen.busy_cycles.sum()]), at=1,
+            action=chosen.action, count=int(chosen.count.sum()),
+        )
+        for chosen in outline.selections
+    ]  # fmt: skip
+    before = np.concatenate([compute, *beside])
+    steps.depend(before, np.repeat(head, len(before)))
+    tail = move(outline.tail_bytes, DRAM_WRITE, 2)
+    steps.depend(np.repeat(tail, len(before)), before)
+    return compute, tail
+
+
+def product_outline(
+    table: TileTable, cycles: TileCycles, streamed: Operand, stationary: Operand, macs: Int64
+) -> Outline:
+    """The few numbers of a tiled product."""
+    c_bytes = bytes_of(table.c_elements[table.last_k], table.op.c_dtype)
+    operands = (streamed, stationary)
+    chosen = [
+        Selection(s.unit, s.action, s.busy_cycles[o.loads], s.count[o.loads])
+        for o in operands
+        if (s := o.selection) is not None
+    ]
+    return Outline(
+        unit=ARRAY.name,
+        action=MAC,
+        count=int(macs.sum()),
+        compute_cycles=int(cycles.fill[0] + cycles.body.sum() + cycles.tail.sum()),
+        latency_cycles=int(cycles.latency[-1]),
+        head_bytes=sum(int(o.size_bytes[0]) for o in operands),
+        read_bytes=sum(int(o.size_bytes[o.loads].sum()) for o in operands),
+        write_bytes=int(c_bytes.sum()),
+        tail_bytes=int(c_bytes[-1]),
+        selections=tuple(chosen),
+    )
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Vector work that passes through a double buffer in chunks: load, compute, store.
+
+    `after` is a unit that the results pass before they are stored, for its cycles in total.
+    """
+
+    op: Op
+    unit: str
+    action: str
+    special_action: str
+    chunk_bytes: int
+    cycles_per_element: int
+    lanes: int
+    latency_cycles: int
+    extra_write_bytes: int = 0
+    after: Selection | None = None
+
+    @property
+    def write_bytes(self) -> int:
+        return self.op.write_bytes + self.extra_write_bytes
+
+    @property
+    def chunks(self) -> int:
+        most = max(self.op.read_bytes, self.write_bytes)
+        return max(1, min(self.op.elements, -(-most // self.chunk_bytes)))
+
+    def compute_cycles(self, elements: Int64) -> Int64:
+        """Cycles of chunks of so many elements."""
+        return -(-elements // self.lanes) * self.cycles_per_element
+
+    def outline(self) -> Outline:
+        op, chunks = self.op, self.chunks
+        return Outline(
+            unit=self.unit,
+            action=self.action,
+            count=op.elements * op.alu_per_element,
+            compute_cycles=int(self.compute_cycles(share(op.elements, chunks)).sum()),
+            latency_cycles=self.latency_cycles,
+            head_bytes=op.read_bytes // chunks,
+            read_bytes=op.read_bytes,
+            write_bytes=self.write_bytes,
+            tail_bytes=self.write_bytes // chunks,
+            selections=() if self.after is None else (self.after,),
+        )
+
+    def emit(self, steps: Steps, link: Link) -> tuple[Int64, Int64]:
+        """Append the steps; return those that free the buffers and those that end the work."""
+        op, chunks = self.op, self.chunks
+        at = np.arange(chunks)
+        elements = share(op.elements, chunks)
+        moved_in, moved_out = share(op.read_bytes, chunks), share(self.write_bytes, chunks)
+        load = steps.add(
+            DRAM.name, link.cycles(moved_in), at=at, stage=LOAD, latency_cycles=link.delay,
+            action=DRAM_READ, count=moved_in,
         )  # fmt: skip
-        steps.depend(finished, compute)
-    store = steps.add(
-        DRAM.name, link.cycles(moved_out), at=at, stage=STORE, latency_cycles=link.delay,
-        action=DRAM_WRITE, count=moved_out,
-    )  # fmt: skip
-    steps.depend(load, steps.inputs_ready)
-    steps.depend(load[:2], steps.engine_ready)
-    steps.depend(load[2:], compute[:-2])
-    steps.depend(compute, load)
-    steps.depend(compute[2:], store[:-2])
-    steps.depend(store, finished)
-    return compute[-1:], store
+        compute = steps.add(
+            self.unit, self.compute_cycles(elements), at=at, stage=COMPUTE,
+            latency_cycles=self.latency_cycles, action=self.action,
+            count=elements * op.alu_per_element,
+        )  # fmt: skip
+        finished = compute
+        if self.after is not None:
+            finished = steps.add(
+                self.after.unit, share(int(self.after.busy_cycles.sum()), chunks), at=at,
+                stage=FINISH, action=self.after.action,
+                count=share(int(self.after.count.sum()), chunks),
+            )  # fmt: skip
+            steps.depend(finished, compute)
+        store = steps.add(
+            DRAM.name, link.cycles(moved_out), at=at, stage=STORE, latency_cycles=link.delay,
+            action=DRAM_WRITE, count=moved_out,
+        )  # fmt: skip
+        steps.depend(load, steps.inputs_ready)
+        steps.depend(load[:2], steps.engine_ready)
+        steps.depend(load[2:], compute[:-2])
+        steps.depend(compute, load)
+        steps.depend(compute[2:], store[:-2])
+        steps.depend(store, finished)
+        return compute[-1:], store
+
+    def tally(self, steps: Steps, buffer: str) -> None:
+        """Count what takes no time of its own: transcendental operations and the buffer's accesses."""
+        op = self.op
+        steps.tally(self.special_action, op.elements * op.special_per_element)
+        steps.tally(f"{buffer}_read", op.read_bytes + self.write_bytes)
+        steps.tally(f"{buffer}_write", op.read_bytes + self.write_bytes)

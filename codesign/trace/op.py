@@ -119,6 +119,8 @@ class Op:
     and `special_per_element` count simple and transcendental operations of all passes together.
     `reads` (of a_dtype) and `writes` (of c_dtype) count elements moved between memory and the vector
     unit, `b_reads` and `b_writes` those of a second operand of b_dtype: optimiser state, indices.
+    The patterns of an update are those of the copies of the weight that forward (b) and backward-data
+    (a) products read.
     """
 
     name: str
@@ -142,6 +144,8 @@ class Op:
     c_dtype: str = "fp16"
     b_shared: bool = False
     """Every group multiplies the same B (a weight that is broadcast over a batch dimension)."""
+    b_changes: bool = False
+    """B is a weight that the optimiser changes between two runs of the operator."""
     elements: int = 0
     passes: int = 0
     alu_per_element: int = 0

@@ -1,0 +1,267 @@
+"""The whole chain, from a trace and a machine to a result. Read this file first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from codesign import __version__
+from codesign.arch.base import AnyMachine, Fidelity, Mapping, Sparse
+from codesign.config import CodesignError, fingerprint
+from codesign.mapper.bounds import Bound, roofline
+from codesign.metrics.area import area_table, leakage_w
+from codesign.metrics.energy import energy_table
+from codesign.metrics.result import OpResult, Result
+from codesign.metrics.tally import Tally, shares_of_time, tally
+from codesign.schedule.program import Program
+from codesign.sim import Timeline, link, simulate
+from codesign.sparsity.mask import Mask
+from codesign.trace.op import Op, Trace
+from codesign.trace.sparsify import effective_macs
+from codesign.units import FLOP_PER_MAC, HZ_PER_MHZ, PJ_PER_J, TERA
+
+Progress = Callable[[str, int, int], None]
+"""Called with an operator's name, how many operators are lowered, and of how many."""
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """An operator on a machine: how it is laid, its zeros, and its steps."""
+
+    op: Op
+    mapping: Mapping
+    sparse: Sparse
+    program: Program
+
+
+def evaluate(
+    trace: Trace,
+    machine: AnyMachine,
+    *,
+    fidelity: Fidelity | str = Fidelity.ROW,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Result:
+    """Simulate every operator of a trace on a machine and add up what it costs.
+
+    Masks that the trace does not hold are sampled from the operators' patterns with `seed`. Raises
+    CodesignError for an operator that the machine cannot run.
+
+    >>> import codesign
+    >>> result = codesign.evaluate(
+    ...     codesign.load_workload("gemm:256,256,256"), codesign.load_arch("dense_systolic")
+    ... )
+    >>> result.macs == 256**3 == result.executed_macs
+    True
+    """
+    lowered, timeline, first = run(trace, machine, fidelity=fidelity, seed=seed, progress=progress)
+    return account(trace, machine, Fidelity(fidelity), seed, lowered, timeline, first)
+
+
+def run(
+    trace: Trace,
+    machine: AnyMachine,
+    *,
+    fidelity: Fidelity | str = Fidelity.ROW,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> tuple[list[Lowered], Timeline, np.ndarray]:
+    """Lower and simulate a trace; operator i owns the steps first[i] to first[i + 1] of the timeline."""
+    if not trace.ops:
+        raise CodesignError(f"trace {trace.name} has no operators")
+    fidelity = Fidelity(fidelity)
+    memo: dict[object, Lowered] = {}
+    lowered = []
+    for done, op in enumerate(trace):
+        lowered.append(lower(op, trace.masks.get(op.name), machine, fidelity, seed, memo))
+        if progress is not None:
+            progress(op.name, done + 1, len(trace))
+    place = {op.name: i for i, op in enumerate(trace)}
+    linked = link(
+        [row.program for row in lowered],
+        [[place[dep] for dep in op.deps] for op in trace],
+        [machine.engine(op) for op in trace],
+        [op.repeats for op in trace],
+    )
+    return lowered, simulate(linked.program), linked.first
+
+
+def lower(
+    op: Op,
+    mask: Mask | None,
+    machine: AnyMachine,
+    fidelity: Fidelity,
+    seed: int,
+    memo: dict[object, Lowered],
+) -> Lowered:
+    """Choose a mapping and write an operator's steps; equal operators are lowered once."""
+    if not machine.supports(op):
+        raise CodesignError(f"{machine.spec.name} cannot run {op.name} ({op.kind})")
+    sparse = Sparse(mask if machine.exploits(op) else None)
+    if sparse.mask is None and fidelity is not Fidelity.TILE and machine.needs_mask(op):
+        sparse = Sparse(sampled_mask(op, seed))
+    key = (op.shape_key, sparse.mask.fingerprint if sparse.mask is not None else None)
+    known = memo.get(key)
+    if known is None:
+        mapping = machine.mappings(op)[0]
+        program = machine.lower(op, mapping, sparse, fidelity)
+        known = memo[key] = Lowered(op, mapping, sparse, program)
+    return Lowered(op, known.mapping, known.sparse, known.program)
+
+
+def sampled_mask(op: Op, seed: int) -> Mask:
+    """The mask of an operator's B that its pattern, its name and a seed give."""
+    rows = op.n if op.b_shared else op.groups * op.n
+    return op.b_pattern.sample(rows, op.k, int(fingerprint([seed, op.name]), 16) >> 1)
+
+
+def account(
+    trace: Trace,
+    machine: AnyMachine,
+    fidelity: Fidelity,
+    seed: int,
+    lowered: list[Lowered],
+    timeline: Timeline,
+    first: np.ndarray,
+) -> Result:
+    """Turn a simulated timeline into energy, area, bytes and the rows of a report."""
+    spec = machine.spec
+    components = machine.components()
+    energies = energy_table(components, spec.technology, spec.energy)
+    areas = area_table(components, spec.technology)
+    leaking_w = leakage_w(areas, spec.technology)
+    latency_s = timeline.cycles / (spec.clock_mhz * HZ_PER_MHZ)
+    tallies = tally(
+        timeline, first, [row.program for row in lowered], [r.op.repeats for r in lowered]
+    )
+    cycles = shares_of_time(tallies)
+    memories = {
+        action: component.name
+        for component in components
+        if component.kind in ("sram", "dram")
+        for action in component.actions
+    }
+    dram = {component.name for component in components if component.kind == "dram"}
+    ops, bounds = [], []
+    for row, counts, share in zip(lowered, tallies, cycles, strict=True):
+        bound = roofline(row.op, machine, row.sparse, counts.of("mac"))
+        bounds.append(bound)
+        parts: dict[str, float] = {}
+        moved: dict[str, int] = {}
+        for action, count in counts.actions.items():
+            if action in energies:
+                part = energies[action].part
+                parts[part] = parts.get(part, 0.0) + count * energies[action].pj
+            if action in memories:
+                moved[memories[action]] = moved.get(memories[action], 0) + count
+        parts["leakage"] = leaking_w * share / (spec.clock_mhz * HZ_PER_MHZ) * PJ_PER_J
+        ops.append(_op_result(row, machine, counts, share, bound, parts, moved, dram))
+    energy_j_by_part: dict[str, float] = {}
+    bytes_by_memory: dict[str, int] = {}
+    for op in ops:
+        for part, pj in op.energy_pj_by_part.items():
+            energy_j_by_part[part] = energy_j_by_part.get(part, 0.0) + pj / PJ_PER_J
+        for memory, count in op.bytes_by_memory.items():
+            bytes_by_memory[memory] = bytes_by_memory.get(memory, 0) + count
+    energy_j = sum(energy_j_by_part.values())
+    macs, executed = trace.macs, sum(op.executed_macs for op in ops)
+    effective = sum(op.effective_macs for op in ops)
+    peak = max(
+        (float(machine.peak_macs_per_cycle(op)) for op in trace if op.is_matmul), default=0.0
+    )
+    rate = FLOP_PER_MAC / latency_s / TERA if latency_s else 0.0
+    notes = [machine.note(op) for op in trace]
+    bound_cycles: dict[str, int] = {}
+    for op in ops:
+        bound_cycles[op.bound_by] = bound_cycles.get(op.bound_by, 0) + op.cycles
+    return Result(
+        workload=trace.name,
+        arch=spec.name,
+        machine=spec.machine,
+        phase=str(trace.meta.get("phase", "inference")),
+        sparsity=str(trace.meta.get("sparsity", "dense")),
+        fidelity=fidelity.value,
+        kind="simulated",
+        cycles=timeline.cycles,
+        clock_mhz=spec.clock_mhz,
+        latency_s=latency_s,
+        energy_j=energy_j,
+        energy_j_by_part=energy_j_by_part,
+        area_mm2=sum(area.mm2 for area in areas.values()),
+        area_mm2_by_part={part: area.mm2 for part, area in areas.items()},
+        power_w=energy_j / latency_s if latency_s else 0.0,
+        edp_js=energy_j * latency_s,
+        macs=macs,
+        effective_macs=effective,
+        executed_macs=executed,
+        utilisation=executed / (timeline.cycles * peak) if timeline.cycles and peak else 0.0,
+        dense_tops=macs * rate,
+        effective_tops=effective * rate,
+        peak_tops=peak * spec.clock_mhz * HZ_PER_MHZ * FLOP_PER_MAC / TERA,
+        dram_bytes=sum(op.dram_bytes for op in ops),
+        bytes_by_memory=bytes_by_memory,
+        busy_cycles={k: v for k, v in timeline.busy_cycles().items() if k != "marker"},
+        stall_cycles={k: v for k, v in timeline.stall_cycles().items() if k != "marker"},
+        roofline_cycles=max(
+            sum(bound.compute_cycles for bound in bounds),
+            sum(bound.memory_cycles for bound in bounds),
+        ),
+        bound_by=max(bound_cycles, key=lambda name: bound_cycles[name]),
+        accuracy=None,
+        parameters=trace.parameter_count,
+        ops=tuple(ops),
+        assumptions=machine.assumptions(),
+        notes=tuple(dict.fromkeys(note for note in notes if note)),
+        seed=seed,
+        trace_fingerprint=trace.fingerprint,
+        arch_fingerprint=spec.fingerprint,
+        version=__version__,
+    )
+
+
+def _op_result(
+    row: Lowered,
+    machine: AnyMachine,
+    counts: Tally,
+    share: int,
+    bound: Bound,
+    parts: dict[str, float],
+    moved: dict[str, int],
+    dram: set[str],
+) -> OpResult:
+    op = row.op
+    executed = counts.of("mac")
+    span = counts.end_cycle - counts.start_cycle
+    peak = float(machine.peak_macs_per_cycle(op)) if op.is_matmul else 0.0
+    return OpResult(
+        name=op.name,
+        layer=op.layer,
+        kind=op.kind.value,
+        phase=op.phase.value,
+        shape=_shape(op),
+        pattern=str(op.b_pattern if op.a_pattern.is_dense else op.a_pattern),
+        mapping=str(row.mapping),
+        note=machine.note(op),
+        bound_by=machine.bound_by(op, counts.busy_cycles, span, executed),
+        cycles=share,
+        start_cycle=counts.start_cycle,
+        end_cycle=counts.end_cycle,
+        busy_cycles=counts.busy_cycles,
+        macs=op.macs,
+        effective_macs=effective_macs(op, row.sparse.mask),
+        executed_macs=executed,
+        utilisation=executed / (span * peak) if span and peak else 0.0,
+        dram_bytes=sum(count for memory, count in moved.items() if memory in dram),
+        bytes_by_memory=moved,
+        energy_pj_by_part=parts,
+        roofline_cycles=bound.cycles,
+    )
+
+
+def _shape(op: Op) -> str:
+    if not op.is_matmul:
+        return f"{op.elements:,} elements"
+    groups = f"{op.groups} x " if op.groups > 1 else ""
+    return f"{groups}{op.m}x{op.n}x{op.k}"
