@@ -1,0 +1,182 @@
+"""Do the tests fail when the code is wrong? Puts one fault into a copy and runs the named test.
+
+    python tests/mutations.py [part of a file or test name]
+
+Not collected by pytest. Exit code 1 when a fault is missed or its old text is not found once.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+TIMEOUT_S = 300
+
+
+class Mutation(NamedTuple):
+    """A fault: `old`, found exactly once in `file`, becomes `new`; `test` must then fail."""
+
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+SCOREBOARD = "codesign/kernels/scoreboard.py"
+PE_ARRAY = "codesign/kernels/pe_array.py"
+KERNEL_CACHE = "codesign/kernels/__init__.py"
+TEST_SCOREBOARD = "tests/kernels/test_scoreboard.py"
+TEST_PE_ARRAY = "tests/kernels/test_pe_array.py"
+TEST_CACHE = "tests/kernels/test_cache.py"
+
+MUTATIONS = (
+    # The heap breaks ties the wrong way round, or not at all when it sinks an entry.
+    Mutation(SCOREBOARD, "heap_step[parent] < step", "heap_step[parent] > step", TEST_SCOREBOARD),
+    Mutation(SCOREBOARD, "heap_step[right] < heap_step[child]", "False", TEST_SCOREBOARD),
+    # The first of several servers is always the one that gets the step.
+    Mutation(SCOREBOARD, "if free[first + child] >= until:", "if True:", TEST_SCOREBOARD),
+    # A program-order step overtakes its predecessor, or does not wait for it to be resolved.
+    Mutation(
+        SCOREBOARD,
+        "at = max(at, last_start[u], free[first[u]])\n            last_start[u] = at\n"
+        "            _hold(free, first[u], servers[u], at + busy[i])\n        start[i] = at\n"
+        "        end[i] = at + busy[i] + latency[i]\n\n",
+        "at = max(at, free[first[u]])\n            last_start[u] = at\n"
+        "            _hold(free, first[u], servers[u], at + busy[i])\n        start[i] = at\n"
+        "        end[i] = at + busy[i] + latency[i]\n\n",
+        TEST_SCOREBOARD,
+    ),
+    Mutation(SCOREBOARD, "previous[i] = last_step[unit[i]]", "pass", TEST_SCOREBOARD),
+    # Of several steps that wait on one, only the last is woken.
+    Mutation(SCOREBOARD, "sibling[i] = waiter[blocker]", "sibling[i] = -1", TEST_SCOREBOARD),
+    # A woken step forgets which dependencies it has seen.
+    Mutation(SCOREBOARD, "scanned[i] = e\n", "scanned[i] = e + 1\n", TEST_SCOREBOARD),
+    Mutation(SCOREBOARD, "max(steps_of[u], 1))", "1)", TEST_SCOREBOARD),
+    # Weights become active, or arrive, before the wavefront does.
+    Mutation(
+        PE_ARRAY,
+        "x = cycle - stream_start[f] - r * add_latency",
+        "x = cycle - stream_start[f] - r",
+        TEST_PE_ARRAY,
+    ),
+    Mutation(PE_ARRAY, "x = age - r * add_latency", "x = age - r", TEST_PE_ARRAY),
+    Mutation(PE_ARRAY, "elif 0 <= x < cols:", "elif False:", TEST_PE_ARRAY),
+    Mutation(PE_ARRAY, "shadow[r, x, q, _INDEX] = _IDLE", "pass", TEST_PE_ARRAY),
+    # A fold starts one value before its weights are there.
+    Mutation(
+        PE_ARRAY,
+        "loading > streaming and loaded == used_rows[loading] * slots[loading]",
+        "loading > streaming and loaded >= used_rows[loading] * slots[loading] - 1",
+        TEST_PE_ARRAY,
+    ),
+    # A partial sum skips the adder's latency.
+    Mutation(
+        PE_ARRAY, "sums[stage, r - 1] if r > 0", "sums[stage - 1, r - 1] if r > 0", TEST_PE_ARRAY
+    ),
+    # An accumulator is used while its sum is still in the adder, or while its bank drains.
+    Mutation(
+        PE_ARRAY, "usable_at[j] = cycle + add_latency", "usable_at[j] = cycle + 1", TEST_PE_ARRAY
+    ),
+    Mutation(PE_ARRAY, "free = draining >= streaming", "free = True", TEST_PE_ARRAY),
+    Mutation(
+        PE_ARRAY,
+        "free = cycle >= last_issue[streaming - 1] + add_latency",
+        "free = True",
+        TEST_PE_ARRAY,
+    ),
+    Mutation(PE_ARRAY, "height + add_latency - 1:", "height + add_latency - 2:", TEST_PE_ARRAY),
+    # Tiles take turns in their own order, not the longest first.
+    Mutation(PE_ARRAY, "steps[order[j - 1]] < steps[i]", "False", TEST_PE_ARRAY),
+    # A lane without a non-zero multiplies what lies behind the last one.
+    Mutation(
+        PE_ARRAY,
+        "col < n and q < kept[col, g]:\n                weights",
+        "col < n:\n                weights",
+        TEST_PE_ARRAY,
+    ),
+    # The cache does not look at the content of kernel files, or keeps too many folders.
+    Mutation(KERNEL_CACHE, "digest.update(source.read_bytes())", "pass", TEST_CACHE),
+    Mutation(KERNEL_CACHE, "_FOLDERS_KEPT = 5", "_FOLDERS_KEPT = 6", TEST_CACHE),
+)
+
+
+def copy_project(folder: Path) -> None:
+    """Copy what a mutation may touch and link the rest."""
+    for entry in ROOT.iterdir():
+        if entry.name in ("codesign", "tests"):
+            ignore = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(entry, folder / entry.name, ignore=ignore)
+        elif not entry.name.startswith("."):
+            (folder / entry.name).symlink_to(entry)
+
+
+def exit_code(folder: Path, test: str) -> int | None:
+    """Exit code of pytest on one test path, compiled code switched off; None when it hangs."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-n",
+        "0",
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        test,
+    ]
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment["PYTHONPATH"] = str(folder)
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return None
+    return done.returncode
+
+
+def verdict(folder: Path, mutation: Mutation) -> str:
+    """`caught`, `MISSED`, or why the row says nothing."""
+    target = folder / mutation.file
+    text = target.read_text()
+    if text.count(mutation.old) != 1:
+        return f"STALE: old text found {text.count(mutation.old)} times"
+    target.write_text(text.replace(mutation.old, mutation.new))
+    code = exit_code(folder, mutation.test)
+    target.write_text(text)
+    if code == 0:
+        return "MISSED"
+    return "caught" if code in (1, None) else f"BROKEN: pytest ended with {code}"
+
+
+def main(wanted: str = "") -> int:
+    rows = [m for m in MUTATIONS if wanted in m.file or wanted in m.test]
+    bad = 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        copy_project(folder)
+        for test in sorted({m.test for m in rows}):
+            if exit_code(folder, test) != 0:
+                print(f"{test} fails without any fault")
+                return 1
+        for mutation in rows:
+            said = verdict(folder, mutation)
+            bad += said != "caught"
+            print(f"{said:8}  {mutation.file}: {mutation.old.strip().splitlines()[0]}", flush=True)
+    print(f"{len(rows) - bad} of {len(rows)} caught")
+    return int(bad > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:2]))
