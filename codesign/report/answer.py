@@ -61,7 +61,8 @@ def _fastest(found: Study, label: str) -> str:
     speedups = [s.speedup_over_baseline(r) for s, r in runs]
     return (
         f"{label} is the fastest {where}: {q.ratio(found.mean_speedup(label))} the speed of "
-        f"{against} in the geometric mean, between {q.ratio(min(speedups))} and {q.ratio(max(speedups))}."
+        f"{against} in the geometric mean, between {q.ratio(min(speedups))} "
+        f"and {q.ratio(max(speedups))}."
     )
 
 

@@ -120,7 +120,7 @@ def stacked(
 ) -> Figure:
     """Horizontal stacked bars on one axis from 0, in its unit; parts beyond eight become "other".
 
-    `keys` fixes the order and so the colours of the parts; shares are written inside where they fit.
+    `keys` fixes the order and so the colours of the parts; shares are written where they fit.
     """
     totals: dict[str, float] = dict.fromkeys(keys, 0.0)
     for stack in stacks:
@@ -359,5 +359,6 @@ def _cell(x: float, y: float, width: float, height: float, value: float, note: s
         return ""
     return (
         f'<rect x="{number(x)}" y="{number(y)}" width="{width + 0.2:.2f}" '
-        f'height="{number(height)}" class="f0" fill-opacity="{min(max(value, 0.0), 1.0):.2f}">{tip(note)}</rect>'
+        f'height="{number(height)}" class="f0" fill-opacity="{min(max(value, 0.0), 1.0):.2f}">'
+        f"{tip(note)}</rect>"
     )

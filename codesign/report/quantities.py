@@ -22,7 +22,7 @@ def si_scale(largest: float, unit: str) -> tuple[float, str]:
     prefixes = _PREFIXES if size >= 1 else _SMALL_PREFIXES
     for factor, prefix in prefixes:
         if size >= factor * 0.9995:
-            return (1 / factor if factor >= 1 else round(1 / factor)), prefix + unit
+            return (1 / factor if factor >= 1 else float(round(1 / factor))), prefix + unit
     return 1e15, "f" + unit
 
 

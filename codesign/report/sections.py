@@ -137,7 +137,7 @@ def work(scenario: Scenario, prefix: str) -> Figure:
     return _time_stacks(
         f"{prefix}-work",
         f"{scenario.title}: time by {by}",
-        "An operator's time is what it adds to the end of the run; the parts add up to the latency.",
+        "An operator's time is what it adds to the run's end; the parts add up to the latency.",
         scenario,
         [(run.label, cycles_by_work(scenario, run), run, False) for run in scenario.runs],
         TRAINING_PARTS if scenario.phase == "training" else (),
