@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
+
+from codesign.trace.op import Conv
 
 DTYPES = {
     torch.float64: "fp64", torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16",
@@ -13,9 +18,16 @@ DTYPES = {
 PRODUCTS = {"mm": 0, "bmm": 0, "addmm": 1, "baddbmm": 1}
 """The matrix products, and the place of their first factor among the arguments."""
 
-FUSED = {"_native_multi_head_attention", "_transformer_encoder_layer_fwd", "mkldnn_rnn_layer",
-          "_cudnn_rnn", "_thnn_fused_lstm_cell", "miopen_rnn"}  # fmt: skip
-KNOWN_PRODUCTS = {*PRODUCTS, "convolution", "convolution_backward", "_convolution"}
+CONVOLUTIONS = frozenset({"convolution", "convolution_backward"})
+_FUSED = ("attention", "rnn", "lstm", "gru", "transformer_encoder_layer", "linear", "matmul")
+
+
+def hides_products(name: str, counts_flops: bool) -> bool:
+    """Whether an operator multiplies matrices in a way that is not taken apart here."""
+    known = name in PRODUCTS or name in CONVOLUTIONS
+    return not known and (counts_flops or any(word in name for word in _FUSED))
+
+
 VECTOR_FUNCTIONS = {
     "relu": "relu", "relu_": "relu", "threshold_backward": "relu.gradient", "hardtanh": "relu6",
     "hardtanh_": "relu6", "hardtanh_backward": "relu6.gradient", "gelu": "gelu",
@@ -39,3 +51,22 @@ VECTOR_FUNCTIONS = {
     "mul": "multiply", "mul_": "multiply", "div": "multiply",
 }  # fmt: skip
 """Rows of `trace.vector_work` by operator name; any other operator is `elementwise`."""
+
+
+def convolution_window(args: Sequence[Any]) -> Conv | None:
+    """The window of aten.convolution; None if it is transposed, dilated or three-dimensional."""
+    x, w, _, stride, padding, dilation, transposed, _, groups = args[:9]
+    if transposed or w.dim() > 4 or any(step != 1 for step in dilation):
+        return None
+    one = w.dim() == 3
+    (stride_h, stride_w), (pad_h, pad_w) = (
+        (fill if one else values[0], values[-1]) for values, fill in ((stride, 1), (padding, 0))
+    )
+    height, kernel_h = (1, 1) if one else (x.shape[-2], w.shape[-2])
+    return Conv(
+        batch=x.shape[0] if x.dim() == w.dim() else 1, in_h=height, in_w=x.shape[-1],
+        in_channels=w.shape[1] * groups, out_channels=w.shape[0], kernel_h=kernel_h,
+        kernel_w=w.shape[-1], stride_h=stride_h, stride_w=stride_w, padding_h=pad_h,
+        padding_w=pad_w, groups=groups, out_h=(height + 2 * pad_h - kernel_h) // stride_h + 1,
+        out_w=(x.shape[-1] + 2 * pad_w - w.shape[-1]) // stride_w + 1,
+    )  # fmt: skip

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -17,6 +17,8 @@ from codesign.config import CodesignError
 class Listener(Protocol):
     """What is told about calls."""
 
+    @property
+    def is_paused(self) -> bool: ...
     def paused(self) -> AbstractContextManager[None]: ...
     def where(self) -> str: ...
     def dispatched(
@@ -40,7 +42,7 @@ class Dispatches(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func is torch.ops.aten._local_scalar_dense.default and args[0].is_meta:
             raise CodesignError(
                 f"{self.recorder.where()}: the module asks for the value of a tensor (.item(), or "
-                "an if on a tensor), which the meta device does not have; extract it with real inputs"
+                "an if on a tensor), which the meta device lacks; extract it with real inputs"
             )
         out = func(*args, **(kwargs or {}))
         self.recorder.dispatched(func, args, kwargs or {}, out)
@@ -48,7 +50,13 @@ class Dispatches(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class Functions(TorchFunctionMode):
-    """Catches scaled_dot_product_attention before it is taken apart."""
+    """Catches scaled_dot_product_attention before it is taken apart.
+
+    The mode sees calls from modules; functions of torch.nn.functional call one another below it, so
+    that `patched` also puts a wrapper in their name space.
+    """
+
+    original = staticmethod(nn.functional.scaled_dot_product_attention)
 
     def __init__(self, recorder: Listener) -> None:
         super().__init__()
@@ -57,17 +65,29 @@ class Functions(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func is not nn.functional.scaled_dot_product_attention:
-            return func(*args, **(kwargs or {}))
+        if func is self.original and not self.recorder.is_paused:
+            return self.attention(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+    def attention(
+        self, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any
+    ) -> Any:
+        """scaled_dot_product_attention, reported as one call."""
         first = torch._C._autograd._get_sequence_nr()
         with self.recorder.paused():
-            out = func(*args, **(kwargs or {}))
-        named = dict(zip(("query", "key", "value"), args, strict=False)) | (kwargs or {})
-        self.recorder.attention(
-            named["query"], named["key"], named["value"], first,
-            torch._C._autograd._get_sequence_nr(), out,
-        )  # fmt: skip
+            out = self.original(query, key, value, *args, **kwargs)
+        last = torch._C._autograd._get_sequence_nr()
+        self.recorder.attention(query, key, value, first, last, out)
         return out
+
+    @contextmanager
+    def patched(self) -> Iterator[None]:
+        """Route calls inside torch.nn.functional to `attention`."""
+        nn.functional.scaled_dot_product_attention = self.attention
+        try:
+            yield
+        finally:
+            nn.functional.scaled_dot_product_attention = self.original
 
 
 def sequence_number(node: Any) -> int:

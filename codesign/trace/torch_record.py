@@ -15,9 +15,15 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import flop_registry
 
 from codesign.config import CodesignError
-from codesign.trace.aten import DTYPES, FUSED, KNOWN_PRODUCTS, PRODUCTS, VECTOR_FUNCTIONS
+from codesign.trace.aten import (
+    DTYPES,
+    PRODUCTS,
+    VECTOR_FUNCTIONS,
+    convolution_window,
+    hides_products,
+)
 from codesign.trace.network import attention_ops, conv_op
-from codesign.trace.op import Conv, Kind, Op, Phase
+from codesign.trace.op import Kind, Op, Phase
 from codesign.trace.torch_modes import Dispatches, Functions, flat, sequence_number
 from codesign.trace.training import (
     backward_data_op,
@@ -50,6 +56,7 @@ class Recorder:
         self._unfolded: dict[int, tuple[str, ...]] = {}
         self._pause = 0
         self._transposed: set[str] = set()
+        self._flat_convolutions: set[str] = set()
         self._stack = ExitStack()
         for name, parameter in module.named_parameters():
             self._parameter[self._key(parameter)] = name
@@ -66,12 +73,18 @@ class Recorder:
         fast_path = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)
         self._stack.callback(torch.backends.mha.set_fastpath_enabled, fast_path)
-        self._stack.enter_context(Functions(self))
+        functions = Functions(self)
+        self._stack.enter_context(functions.patched())
+        self._stack.enter_context(functions)
         self._stack.enter_context(Dispatches(self))
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    @property
+    def is_paused(self) -> bool:
+        return self._pause > 0
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -111,7 +124,9 @@ class Recorder:
         for name, parameter in self._module.named_parameters():
             if parameter.device.type != "meta":
                 data = parameter.detach().float().cpu().numpy()
-                out[name] = np.ascontiguousarray(data.T) if name in self._transposed else data
+                if name in self._transposed:
+                    data = np.ascontiguousarray(data.T)
+                out[name] = np.expand_dims(data, 2) if name in self._flat_convolutions else data
         return out
 
     # --- what the modes report ---
@@ -126,17 +141,19 @@ class Recorder:
         read = {self._key(t) for t in inputs}
         made = [t for t in outputs if func._schema.is_mutable or self._key(t) not in read]
         node = torch._C._current_autograd_node()
-        number = sequence_number(node)
-        if node is None and torch.is_grad_enabled():
+        recomputed = node is not None and len(self._path) > 1
+        number = sequence_number(None if recomputed else node)
+        if (node is None or recomputed) and torch.is_grad_enabled():
             self._layer_of.setdefault(number, self._path[-1])
         if not inputs or not made:
             return
-        if self._pause or self._folded(node, number, inputs, made):
-            self._note(made, () if node is None else self._unfolded.get(number, ()))
+        folded = node is not None and not recomputed and self._folded(number, inputs)
+        if self._pause or folded:
+            self._note(made, self._unfolded[number] if folded else ())
             return
-        if name in FUSED or (func.overloadpacket in flop_registry and name not in KNOWN_PRODUCTS):
+        if hides_products(name, func.overloadpacket in flop_registry):
             raise CodesignError(f"{self.where()}: the fused operator {name} is not known here")
-        if node is None:
+        if node is None or recomputed:
             written = self._forward(name, args, inputs, made, number)
         else:
             written = self._backward(name, args, inputs, made, number)
@@ -187,7 +204,8 @@ class Recorder:
             self._transposed.add(weight)
         op = Op(
             name=self._unique(layer or "product"),
-            kind=Kind.ATTENTION if weight is None else Kind.GEMM, phase=Phase.FORWARD, layer=layer, m=a.shape[-2], k=a.shape[-1], n=b.shape[-1],
+            kind=Kind.ATTENTION if weight is None else Kind.GEMM, phase=Phase.FORWARD,
+            layer=layer, m=a.shape[-2], k=a.shape[-1], n=b.shape[-1],
             groups=groups, weight=weight, b_shared=groups > 1 and b.stride(0) == 0,
             a_dtype=self.dtype_name(a), b_dtype=self.dtype_name(b), c_dtype=self.dtype_name(a),
             deps=self._deps(inputs),
@@ -196,27 +214,19 @@ class Recorder:
         return op
 
     def _convolution(self, args: Sequence[Any], inputs: list[Tensor], number: int) -> Op:
-        x, w, _, stride, padding, dilation, transposed, _, groups = args[:9]
-        if transposed or w.dim() > 4 or any(step != 1 for step in dilation):
+        x, w = args[:2]
+        window = convolution_window(args)
+        if window is None:
             raise CodesignError(
                 f"{self.where()}: only one- and two-dimensional convolutions without dilation and "
                 "transposition are known here"
             )
-        one = w.dim() == 3
-        (stride_h, stride_w), (pad_h, pad_w) = (
-            (fill if one else values[0], values[-1]) for values, fill in ((stride, 1), (padding, 0))
-        )
-        height, kernel_h = (1, 1) if one else (x.shape[-2], w.shape[-2])
-        window = Conv(
-            batch=x.shape[0] if x.dim() == w.dim() else 1, in_h=height, in_w=x.shape[-1],
-            in_channels=w.shape[1] * groups, out_channels=w.shape[0], kernel_h=kernel_h,
-            kernel_w=w.shape[-1], stride_h=stride_h, stride_w=stride_w, padding_h=pad_h,
-            padding_w=pad_w, groups=groups, out_h=(height + 2 * pad_h - kernel_h) // stride_h + 1,
-            out_w=(x.shape[-1] + 2 * pad_w - w.shape[-1]) // stride_w + 1,
-        )  # fmt: skip
         layer = self._path[-1]
+        weight = self._parameter.get(self._key(w))
+        if w.dim() == 3 and weight is not None:
+            self._flat_convolutions.add(weight)
         op = conv_op(
-            layer, window, weight=self._parameter.get(self._key(w)), phase=Phase.FORWARD,
+            layer, window, weight=weight, phase=Phase.FORWARD,
             deps=self._deps(inputs), dtype=self.dtype_name(x), name=self._unique(layer or "conv"),
         )  # fmt: skip
         self._product_of[number] = (op, (self._place(x), self._place(w)))
@@ -236,7 +246,7 @@ class Recorder:
             if found is None:
                 raise CodesignError(
                     f"{layer or 'the module'}: a product in the backward pass has no forward one "
-                    "(recomputation and custom gradients are not known here)"
+                    "(custom gradients are not known here)"
                 )
             op = self._product_gradient(found, inputs, deps)
             self.ops.append(op)
@@ -279,10 +289,8 @@ class Recorder:
             op = product_gradients(forward, deps)[0 if reads_b else 1]
         return self._renamed(op)
 
-    def _folded(self, node: Any, number: int, inputs: list[Tensor], made: list[Tensor]) -> bool:
+    def _folded(self, number: int, inputs: list[Tensor]) -> bool:
         """Whether a backward operator belongs to an attention call, all of which comes at once."""
-        if node is None:
-            return False
         scope = next((s for s in self._scopes if s[0] <= number < s[1]), None)
         if scope is None:
             return False
@@ -294,7 +302,9 @@ class Recorder:
         )
         if ends[0] not in self._names:
             self._names[ends[0]] = 1
-            self.ops += product_gradients(context, (*self._deps(inputs), context.name))
+            self.ops += product_gradients(
+                context, tuple(dict.fromkeys((*self._deps(inputs), context.name)))
+            )
             softmax = vector_gradient(weights, (f"{context.name}.backward_a",))
             assert softmax is not None
             self.ops += [softmax, *product_gradients(scores, (softmax.name,))]
@@ -326,8 +336,12 @@ class Recorder:
             elements = max(elements, max((t.numel() for t in read), default=0))
         if what in ("batchnorm", "batchnorm.gradient"):
             reads += elements * (work.reads // 2)
+        if what == "embedding.gradient":
+            phase = Phase.BACKWARD_WEIGHT
+        weight = next((n for t in inputs if (n := self._parameter.get(self._key(t)))), None)
         op = Op(
             name=self._unique(f"{layer}.{name}" if layer else name), kind=row.kind, phase=phase,
+            weight=weight,
             layer=layer, function=what, elements=elements, passes=work.passes,
             alu_per_element=work.alu, special_per_element=work.special, reads=reads,
             writes=sum(t.numel() for t in floats), a_dtype=self.dtype_name(floats[0]),
