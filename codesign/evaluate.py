@@ -100,7 +100,7 @@ def lower(
     if not machine.supports(op):
         raise CodesignError(f"{machine.spec.name} cannot run {op.name} ({op.kind})")
     sparse = Sparse(mask if machine.exploits(op) else None)
-    if sparse.mask is None and fidelity is not Fidelity.TILE and machine.needs_mask(op):
+    if sparse.mask is None and machine.needs_mask(op, fidelity):
         sparse = Sparse(sampled_mask(op, seed))
     key = (op.shape_key, sparse.mask.fingerprint if sparse.mask is not None else None)
     known = memo.get(key)

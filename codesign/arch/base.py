@@ -189,9 +189,9 @@ class Machine(ABC, Generic[S]):
     def dram_bytes_per_cycle(self) -> float:
         """Peak off-chip bandwidth."""
 
-    def needs_mask(self, op: Op) -> bool:
-        """Whether lowering at row or cycle fidelity depends on where the zeros are."""
-        return self.exploits(op)
+    def needs_mask(self, op: Op, fidelity: Fidelity) -> bool:
+        """Whether lowering depends on where the zeros of B are."""
+        return fidelity is not Fidelity.TILE and self.exploits(op)
 
     unit_labels: ClassVar[dict[str, str]] = {}
     """What an operator that waits for a unit is said to be bound by; the unit's name if it is absent."""

@@ -89,7 +89,7 @@ class DenseSystolic(SystolicMachine[DenseSystolicSpec]):
         whole, rest = divmod(op.k, op.b_pattern.m)
         return whole * op.b_pattern.n + min(rest, op.b_pattern.n)
 
-    def needs_mask(self, op: Op) -> bool:
+    def needs_mask(self, op: Op, fidelity: Fidelity) -> bool:
         return False
 
     def mappings(self, op: Op) -> Sequence[Mapping]:

@@ -105,9 +105,10 @@ class Sat(SystolicMachine[SatSpec]):
     def exploits(self, op: Op) -> bool:
         return self.group(op) > 1
 
-    def needs_mask(self, op: Op) -> bool:
-        group = self.group(op)
-        return group > 1 and self._exact_count(op) is None
+    def needs_mask(self, op: Op, fidelity: Fidelity) -> bool:
+        if self.group(op) == 1 or op.b_pattern.is_dense or fidelity is Fidelity.TILE:
+            return False
+        return fidelity is Fidelity.CYCLE or self._exact_count(op) is None
 
     def _exact_count(self, op: Op) -> int | None:
         """Kept values of every full group where all groups have the same number."""

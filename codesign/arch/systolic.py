@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping as MappingABC
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import ClassVar, TypeVar
 
@@ -22,6 +23,7 @@ from codesign.schedule.folds import (
     weight_stationary,
 )
 from codesign.schedule.program import Int64, Program, Steps, Unit
+from codesign.schedule.stepped import step_tiles
 from codesign.schedule.streaming import (
     ARRAY,
     DRAM,
@@ -86,7 +88,7 @@ class SystolicMachine(Machine[S]):
         label = super().bound_by(op, busy_cycles, span_cycles, executed_macs)
         capacity = busy_cycles.get(ARRAY.name, 0) * self.peak_macs_per_cycle(op)
         if label == "compute" and 2 * executed_macs < capacity:
-            return "imbalance" if self.needs_mask(op) else "underfilled"
+            return "imbalance" if self.needs_mask(op, Fidelity.ROW) else "underfilled"
         return label
 
     @property
@@ -203,6 +205,7 @@ class SystolicMachine(Machine[S]):
             k_granule=group * (1 if dataflow == "os" else self.array.rows),
             b_density=density,
             sum_bytes=self.sum_bytes,
+            splits_k=dataflow == "os",
         )
 
     def estimate(self, op: Op, tiling: Tiling, dataflow: str) -> tuple[float, float]:
@@ -218,13 +221,16 @@ class SystolicMachine(Machine[S]):
             rows = (tiles_m - 1) * max(tiling.m * slots, load) + max(last_m * slots, load)
             compute = op.groups * col_folds * row_folds * rows
         else:
-            compute = 0.0
-            for size, count in ((tiling.m, tiles_m - 1), (last_m, 1)):
-                full, rest = divmod(-(-size // array.rows), array.interleave)
-                turns = full * max(array.interleave, array.accumulate_latency)
-                if rest:
-                    turns += max(rest, array.accumulate_latency)
-                compute += op.groups * col_folds * count * turns * groups * slots
+            tiles_n, last_n = -(-op.n // tiling.n), (op.n - 1) % tiling.n + 1
+            turns = 0
+            for m, many_m in ((tiling.m, tiles_m - 1), (last_m, 1)):
+                for n, many_n in ((tiling.n, tiles_n - 1), (last_n, 1)):
+                    folds = -(-m // array.rows) * -(-n // array.cols)
+                    full, rest = divmod(folds, array.interleave)
+                    one = full * max(array.interleave, array.accumulate_latency)
+                    one += max(rest, array.accumulate_latency) if rest else 0
+                    turns += many_m * many_n * one
+            compute = op.groups * turns * groups * slots
         times_a, times_b = loads(op, tiling)
         density = (
             min(1.0, self.slots(op) / group) * self.stored_bits(op) / ceil_bytes(8, op.b_dtype)
@@ -309,11 +315,18 @@ class SystolicMachine(Machine[S]):
     ) -> TileCycles:
         """How long each tile holds the array."""
         array = self.paced_array(op)
-        if mapping.dataflow == "os":
-            return output_stationary(table, lanes, array)
-        return weight_stationary(
-            table if mapping.dataflow == "ws" else table.swapped(), lanes, array
-        )
+        laid = table.swapped() if mapping.dataflow == "is" else table
+        timing = output_stationary if mapping.dataflow == "os" else weight_stationary
+        closed = timing(laid, lanes, array)
+        if mapping.dataflow == "is":
+            closed = replace(closed, stored=table.groups * table.n * table.k)
+        if fidelity is not Fidelity.CYCLE:
+            return closed
+        if not op.a_pattern.is_dense and self.exploits(op) and sparse.mask is None:
+            raise CodesignError(
+                f"{op.name}: fidelity cycle steps weights that are sparse, not activations; use row"
+            )
+        return step_tiles(laid, closed, array, mapping.dataflow, self.group(op), sparse.mask)
 
     def executed_macs(self, op: Op, table: TileTable, sparse: Sparse) -> Int64:
         """Multiply-accumulates that each tile issues."""

@@ -14,6 +14,7 @@ class Budget:
     """Bytes that one tile may take of each scratchpad, and the sizes that tiles are multiples of.
 
     `b_density` is stored bytes of B over its dense bytes; `sum_bytes` the width of a partial sum.
+    `splits_k` also tries a shorter reduction where the whole fits, which leaves room for more rows.
     """
 
     a_bytes: int
@@ -23,6 +24,7 @@ class Budget:
     k_granule: int
     b_density: float
     sum_bytes: int
+    splits_k: bool = False
 
 
 Cost = Callable[[Op, Tiling], tuple[float, float]]
@@ -57,7 +59,7 @@ def fitting_tilings(op: Op, budget: Budget) -> Iterator[Tiling]:
             yield Tiling(m, n, k, groups, "mn")
             if m < op.m and n < op.n:
                 yield Tiling(m, n, k, groups, "nm")
-            if k == op.k or _half(k, budget.k_granule) * 4 < op.k:
+            if (k == op.k and not budget.splits_k) or _half(k, budget.k_granule) * 4 < op.k:
                 break
 
 

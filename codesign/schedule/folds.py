@@ -237,11 +237,26 @@ def _take_turns(
         axis=-1
     )
     drain = tiles * used_rows * array.drain_cycles_per_row
-    held = np.maximum(issue, drain)
-    final = np.maximum(0, (tiles > 0).sum(axis=-1, keepdims=True) - 1)
+    return _issue_and_drain(issue, drain, used_rows, used_cols, array.accumulate_latency)
 
-    def of_final(values: Int64) -> Int64:
-        return np.take_along_axis(values, final, axis=-1)[..., 0]
 
-    after = used_rows + used_cols + array.accumulate_latency - 3 + drain
-    return held.sum(axis=-1), of_final(held), of_final(after)
+def _issue_and_drain(
+    issue: Int64, drain: Int64, used_rows: Int64, used_cols: Int64, latency_cycles: int
+) -> tuple[Int64, Int64, Int64]:
+    """Two banks of sums: a set issues when the adder and a bank are free, and drains after the one before.
+
+    Entries along the last axis are a tile's sets in order; empty ones (drain 0) stand at its end.
+    """
+    start = np.zeros_like(issue[..., 0])
+    last_start, hold, end = start, start, start
+    drained = start
+    for f in range(issue.shape[-1]):
+        there = drain[..., f] > 0
+        done = start + issue[..., f]
+        drains_from = np.maximum(done + used_rows[..., f] + latency_cycles - 2, drained)
+        last_start = np.where(there, start, last_start)
+        hold = np.where(there, np.maximum(done, drained), hold)
+        end = np.where(there, drains_from + drain[..., f] + used_cols[..., f] - 1, end)
+        start = np.maximum(done, drained)
+        drained = np.where(there, drains_from + drain[..., f], drained)
+    return hold, hold - last_start, end - hold
