@@ -26,108 +26,117 @@ FAR = 1 << 60
 class DramTables(NamedTuple):
     """A DRAM channel as integers.
 
-    Nodes are rows of the state: 0 the command buses, then ranks, bank groups and banks. Commands before which the
-    same rules hold share a timing class; classes are columns of the state from 1 on.
+    Nodes are columns of the state: first the banks, then the ranks, last the command buses. Commands before which
+    the same rules hold share a timing class; classes are rows of the state from 1 on.
     """
 
-    node: np.ndarray
-    """[bank] -> (node of its rank, its group and itself; banks of a rank, of a group and 1)."""
+    place: np.ndarray
+    """[bank] -> (node of its rank, first bank of its rank, first bank of its group)."""
     book: np.ndarray
     """[command] -> (scope, effect, needs, class, bus, cycles on the bus, first rule, past the last rule, first
     window, past the last window); then rules (level, following class, cycles) and windows (ring, level, following
     class, cycles, commands in the window), which the commands point to."""
     shape: np.ndarray
-    """(ranks, nodes, classes, rings, length of a ring, commands)."""
+    """(ranks, banks of a rank, banks of a group, classes, rings, length of a ring, commands)."""
 
 
 SCOPE, EFFECT, NEEDS, CLASS, BUS, BUS_CYCLES, RULES, RULES_END, WINDOWS, WINDOWS_END = range(10)
 """Columns of a command in the book."""
 
-SPAN = 3
-"""Column of `node` from which the sizes of the levels stand."""
-
 OPEN_ROW = 0
-"""Column of the state that holds a bank's open row, -1 when it is closed."""
+"""Row of the state that holds the open rows of banks, -1 where closed."""
 
 
 @njit(cache=True, nogil=True)
 def fresh_state(shape, banks):
-    """A channel with all banks closed and no history: clocks [node, class] and recent events [ring, node]."""
-    clocks = np.zeros((shape[1], shape[2] + 1), dtype=np.int64)
-    clocks[shape[1] - banks :, OPEN_ROW] = -1
-    ring = np.full((shape[3], shape[1], shape[4] + 1), NEVER, dtype=np.int64)
+    """A channel with all banks closed and no history: clocks [class, node] and recent events [ring, node]."""
+    nodes = banks + shape[0] + 1
+    clocks = np.zeros((shape[3] + 1, nodes), dtype=np.int64)
+    clocks[OPEN_ROW, :banks] = -1
+    ring = np.full((shape[4], nodes, shape[5] + 1), NEVER, dtype=np.int64)
     ring[:, :, 0] = 1
     return clocks, ring
 
 
-@njit(cache=True, nogil=True, inline="always")
-def earliest_clock(node, book, clocks, command, bank):
+@njit(cache=True, nogil=True, forceinline=True)
+def earliest_clock(place, book, clocks, command, bank):
     """The first clock at which all timing rules allow a command, whatever the rows are."""
     kind = book[command, CLASS]
-    clock = clocks[0, book[command, BUS]]
-    for level in range(book[command, SCOPE] + 1):
-        clock = max(clock, clocks[node[bank, level], kind])
+    clock = max(clocks[book[command, BUS], clocks.shape[1] - 1], clocks[kind, place[bank, 0]])
+    if book[command, SCOPE] != RANK:
+        clock = max(clock, clocks[kind, bank])
     return clock
 
 
-@njit(cache=True, nogil=True, inline="always")
-def allowed_state(node, book, clocks, command, bank, row):
+@njit(cache=True, nogil=True, forceinline=True)
+def allowed_state(place, book, shape, clocks, command, bank, row):
     """Whether the rows that are open let a command be sent."""
     needs = book[command, NEEDS]
     allowed = True
     if needs != ANY_STATE:
-        span = node[bank, SPAN + book[command, SCOPE]]
-        first = node[bank, BANK] - bank % span
-        for b in range(first, first + span):
+        first, past = bank, bank + 1
+        if book[command, SCOPE] == RANK:
+            first = place[bank, 1]
+            past = first + shape[1]
+        for b in range(first, past):
             if needs == ROW_OPEN:
-                allowed &= clocks[b, OPEN_ROW] == row
+                allowed &= clocks[OPEN_ROW, b] == row
             else:
-                allowed &= clocks[b, OPEN_ROW] < 0
+                allowed &= clocks[OPEN_ROW, b] < 0
     return allowed
 
 
-@njit(cache=True, nogil=True, inline="always")
-def issue(node, book, clocks, ring, command, bank, row, clock):
+@njit(cache=True, nogil=True, forceinline=True)
+def issue(place, book, shape, clocks, ring, command, bank, row, clock):
     """Record a command: what may follow is pushed back, rows open or close."""
-    clocks[0, book[command, BUS]] = clock + book[command, BUS_CYCLES]
+    clocks[book[command, BUS], clocks.shape[1] - 1] = clock + book[command, BUS_CYCLES]
+    rank = place[bank, 0]
     for k in range(book[command, RULES], book[command, RULES_END]):
+        level = book[k, 0]
         kind = book[k, 1]
         allowed = clock + book[k, 2]
-        if book[k, 0] == OTHER_RANKS:
-            for other in range(1, node[len(node) - 1, RANK] + 1):
-                if other != node[bank, RANK]:
-                    clocks[other, kind] = max(clocks[other, kind], allowed)
+        if level == BANK:
+            clocks[kind, bank] = max(clocks[kind, bank], allowed)
+        elif level == RANK:
+            clocks[kind, rank] = max(clocks[kind, rank], allowed)
+        elif level == GROUP:
+            first = place[bank, 2]
+            for b in range(first, first + shape[2]):
+                clocks[kind, b] = max(clocks[kind, b], allowed)
         else:
-            n = node[bank, book[k, 0]]
-            clocks[n, kind] = max(clocks[n, kind], allowed)
+            for other in range(len(place), len(place) + shape[0]):
+                if other != rank:
+                    clocks[kind, other] = max(clocks[kind, other], allowed)
     for k in range(book[command, WINDOWS], book[command, WINDOWS_END]):
         r = book[k, 0]
-        n = node[bank, book[k, 1]]
+        n = rank if book[k, 1] == RANK else bank
         if k == book[command, WINDOWS] or r != book[k - 1, 0]:
             at = ring[r, n, 0]
             ring[r, n, at] = clock
             ring[r, n, 0] = at + 1 if at < book[k, 4] else 1
         kind = book[k, 2]
-        clocks[n, kind] = max(clocks[n, kind], ring[r, n, ring[r, n, 0]] + book[k, 3])
+        clocks[kind, n] = max(clocks[kind, n], ring[r, n, ring[r, n, 0]] + book[k, 3])
     effect = book[command, EFFECT]
     if effect != KEEP:
-        span = node[bank, SPAN + book[command, SCOPE]]
-        first = node[bank, BANK] - bank % span
-        for b in range(first, first + span):
-            clocks[b, OPEN_ROW] = row if effect == OPEN else -1
+        opened = row if effect == OPEN else -1
+        if book[command, SCOPE] == RANK:
+            first = place[bank, 1]
+            clocks[OPEN_ROW, first : first + shape[1]] = opened
+        else:
+            clocks[OPEN_ROW, bank] = opened
 
 
 @njit(cache=True, nogil=True)
 def probe(tables, clocks, command, bank, row):
     """Whether the open rows allow a command, and the first clock at which the timing rules do."""
-    legal = allowed_state(tables.node, tables.book, clocks, command, bank, row)
-    return legal, earliest_clock(tables.node, tables.book, clocks, command, bank)
+    legal = allowed_state(tables.place, tables.book, tables.shape, clocks, command, bank, row)
+    return legal, earliest_clock(tables.place, tables.book, clocks, command, bank)
 
 
 @njit(cache=True, nogil=True)
 def record(tables, clocks, ring, command, bank, row, clock):
     """Issue one command at a clock that the caller has found to be legal."""
-    issue(tables.node, tables.book, clocks, ring, command, bank, row, clock)
+    issue(tables.place, tables.book, tables.shape, clocks, ring, command, bank, row, clock)
 
 
 @njit(cache=True, nogil=True)
@@ -136,17 +145,17 @@ def run_commands(tables, command, bank, row, not_before):
 
     `not_before[i]` holds command i back. The first command that the open rows forbid ends the run.
     """
-    node, book = tables.node, tables.book
-    clocks, ring = fresh_state(tables.shape, len(node))
+    place, book, shape = tables.place, tables.book, tables.shape
+    clocks, ring = fresh_state(shape, len(place))
     n = len(command)
     issued = np.empty(n, dtype=np.int64)
     clock = 0
     for i in range(n):
-        if not allowed_state(node, book, clocks, command[i], bank[i], row[i]):
+        if not allowed_state(place, book, shape, clocks, command[i], bank[i], row[i]):
             return issued, i
-        start = earliest_clock(node, book, clocks, command[i], bank[i])
+        start = earliest_clock(place, book, clocks, command[i], bank[i])
         clock = max(clock, start, not_before[i])
-        issue(node, book, clocks, ring, command[i], bank[i], row[i], clock)
+        issue(place, book, shape, clocks, ring, command[i], bank[i], row[i], clock)
         issued[i] = clock
     return issued, n
 
@@ -179,16 +188,14 @@ def run_in_order(tables, rule, bank, row, write, arrival, log):
 
     A refresh that falls due is sent before the next command that would not be earlier.
     """
-    node, book = tables.node, tables.book
-    clocks, ring = fresh_state(tables.shape, len(node))
+    place, book, shape = tables.place, tables.book, tables.shape
+    clocks, ring = fresh_state(shape, len(place))
     n = len(bank)
     done = np.zeros(n, dtype=np.int64)
     served = np.zeros(n, dtype=np.int64)
-    commands = np.zeros(tables.shape[5], dtype=np.int64)
+    commands = np.zeros(shape[6], dtype=np.int64)
     totals = np.zeros(5, dtype=np.int64)
-    ranks = tables.shape[0]
-    per_rank = len(node) // ranks
-    first_bank = node[0, BANK]
+    ranks, per_rank = shape[0], shape[1]
     clock = 1
     next_refresh = rule.refresh_interval if rule.refresh_interval > 0 else FAR
     refreshes = 0
@@ -199,12 +206,12 @@ def run_in_order(tables, rule, bank, row, write, arrival, log):
     while i < n:
         target = bank[i]
         target_row = row[i]
-        open_row = clocks[first_bank + target, OPEN_ROW]
+        open_row = clocks[OPEN_ROW, target]
         if open_row == target_row:
             command = WR if write[i] else RD
         else:
             command = ACT if open_row < 0 else PRE
-        start = max(clock, arrival[i] + 1, earliest_clock(node, book, clocks, command, target))
+        start = max(clock, arrival[i] + 1, earliest_clock(place, book, clocks, command, target))
         if refreshes == refreshes_due and next_refresh <= start:
             refreshes_due += rule.refresh_ranks
             clock = max(clock, next_refresh)
@@ -219,11 +226,11 @@ def run_in_order(tables, rule, bank, row, write, arrival, log):
                 command = REFB
                 banks = 1
             for b in range(target, target + banks):
-                if clocks[first_bank + b, OPEN_ROW] >= 0:
+                if clocks[OPEN_ROW, b] >= 0:
                     command = PRE if rule.refresh_per_bank else PREA
             if command >= REFA:
                 refreshes += 1
-            start = max(clock, earliest_clock(node, book, clocks, command, target))
+            start = max(clock, earliest_clock(place, book, clocks, command, target))
         else:
             if not touched:
                 totals[0 if command >= RD else (1 if command == ACT else 2)] += 1
@@ -235,7 +242,7 @@ def run_in_order(tables, rule, bank, row, write, arrival, log):
                 follows = i + 1 < n and bank[i + 1] == target and row[i + 1] == target_row
                 if rule.closed_page and not follows:
                     command += RDA - RD
-        issue(node, book, clocks, ring, command, target, target_row, start)
+        issue(place, book, shape, clocks, ring, command, target, target_row, start)
         clock = start
         commands[command] += 1
         if logged < len(log):

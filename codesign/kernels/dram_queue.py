@@ -17,6 +17,7 @@ from codesign.kernels.dram import (
     CLASS,
     EFFECT,
     FAR,
+    GROUP,
     KEEP,
     NEVER,
     OPEN,
@@ -32,7 +33,6 @@ from codesign.kernels.dram import (
     RULES,
     RULES_END,
     SCOPE,
-    SPAN,
     WINDOWS,
     WINDOWS_END,
     WR,
@@ -42,111 +42,117 @@ REQUEST, ROW, TOUCHED, NEXT, FREE = 0, 1, 2, 3, 4
 """Columns of a slot: its request, that request's row, whether a command was sent for it, the next younger slot of
 the same queue and bank, and (unrelated to the slot) the stack of free slots of its queue."""
 
-HEAD, TAIL, HIT, MISS, BUSY, BUSY_AT, ACTIVE = 0, 1, 2, 3, 4, 5, 6
-"""Columns of a lane (a queue's part for one bank): oldest and youngest slot, oldest slot that hits the open row,
-oldest that does not; the list of banks with requests and each bank's place in it; request whose ACT was sent."""
+HEAD, TAIL, ACTIVE = 0, 1, 2
+"""Columns of a lane (a queue's part for one bank): its oldest and its youngest slot; the request whose ACT was sent
+(in lanes of queue 0). Queue 0 has the reads, queue 1 the writes."""
 
-WAITING, BUSY_BANKS = 0, 1
-"""Columns of a queue's counts. Queue 0 has the reads, queue 1 the writes; lanes of queue 0 keep the activated requests."""
+NONE = 1 << 62
+SLOT_BITS, WAIT_SHIFT = 14, 46
+SLOTS = (1 << SLOT_BITS) - 1
+"""A waiting request's key is its number above its slot: the smaller key is the older request. With the cycles that
+it still has to wait on top, the smallest key of all is the request to serve next. NONE stands for no request."""
 
 
 @njit(cache=True, nogil=True)
 def fresh_state(shape, banks):
-    """A channel with all banks closed and no history: clocks [node, class] and recent events [ring, node]."""
-    clocks = np.zeros((shape[1], shape[2] + 1), dtype=np.int64)
-    clocks[shape[1] - banks :, OPEN_ROW] = -1
-    ring = np.full((shape[3], shape[1], shape[4] + 1), NEVER, dtype=np.int64)
+    """A channel with all banks closed and no history: clocks [class, node] and recent events [ring, node]."""
+    nodes = banks + shape[0] + 1
+    clocks = np.zeros((shape[3] + 1, nodes), dtype=np.int64)
+    clocks[OPEN_ROW, :banks] = -1
+    ring = np.full((shape[4], nodes, shape[5] + 1), NEVER, dtype=np.int64)
     ring[:, :, 0] = 1
     return clocks, ring
 
 
-@njit(cache=True, nogil=True, inline="always")
-def earliest_clock(node, book, clocks, command, bank):
+@njit(cache=True, nogil=True, forceinline=True)
+def earliest_clock(place, book, clocks, command, bank):
     """The first clock at which all timing rules allow a command, whatever the rows are."""
     kind = book[command, CLASS]
-    clock = clocks[0, book[command, BUS]]
-    for level in range(book[command, SCOPE] + 1):
-        clock = max(clock, clocks[node[bank, level], kind])
+    clock = max(clocks[book[command, BUS], clocks.shape[1] - 1], clocks[kind, place[bank, 0]])
+    if book[command, SCOPE] != RANK:
+        clock = max(clock, clocks[kind, bank])
     return clock
 
 
-@njit(cache=True, nogil=True, inline="always")
-def issue(node, book, clocks, ring, command, bank, row, clock):
+@njit(cache=True, nogil=True, forceinline=True)
+def issue(place, book, shape, clocks, ring, command, bank, row, clock):
     """Record a command: what may follow is pushed back, rows open or close."""
-    clocks[0, book[command, BUS]] = clock + book[command, BUS_CYCLES]
+    clocks[book[command, BUS], clocks.shape[1] - 1] = clock + book[command, BUS_CYCLES]
+    rank = place[bank, 0]
     for k in range(book[command, RULES], book[command, RULES_END]):
+        level = book[k, 0]
         kind = book[k, 1]
         allowed = clock + book[k, 2]
-        if book[k, 0] == OTHER_RANKS:
-            for other in range(1, node[len(node) - 1, RANK] + 1):
-                if other != node[bank, RANK]:
-                    clocks[other, kind] = max(clocks[other, kind], allowed)
+        if level == BANK:
+            clocks[kind, bank] = max(clocks[kind, bank], allowed)
+        elif level == RANK:
+            clocks[kind, rank] = max(clocks[kind, rank], allowed)
+        elif level == GROUP:
+            first = place[bank, 2]
+            for b in range(first, first + shape[2]):
+                clocks[kind, b] = max(clocks[kind, b], allowed)
         else:
-            n = node[bank, book[k, 0]]
-            clocks[n, kind] = max(clocks[n, kind], allowed)
+            for other in range(len(place), len(place) + shape[0]):
+                if other != rank:
+                    clocks[kind, other] = max(clocks[kind, other], allowed)
     for k in range(book[command, WINDOWS], book[command, WINDOWS_END]):
         r = book[k, 0]
-        n = node[bank, book[k, 1]]
+        n = rank if book[k, 1] == RANK else bank
         if k == book[command, WINDOWS] or r != book[k - 1, 0]:
             at = ring[r, n, 0]
             ring[r, n, at] = clock
             ring[r, n, 0] = at + 1 if at < book[k, 4] else 1
         kind = book[k, 2]
-        clocks[n, kind] = max(clocks[n, kind], ring[r, n, ring[r, n, 0]] + book[k, 3])
+        clocks[kind, n] = max(clocks[kind, n], ring[r, n, ring[r, n, 0]] + book[k, 3])
     effect = book[command, EFFECT]
     if effect != KEEP:
-        span = node[bank, SPAN + book[command, SCOPE]]
-        first = node[bank, BANK] - bank % span
-        for b in range(first, first + span):
-            clocks[b, OPEN_ROW] = row if effect == OPEN else -1
+        opened = row if effect == OPEN else -1
+        if book[command, SCOPE] == RANK:
+            first = place[bank, 1]
+            clocks[OPEN_ROW, first : first + shape[1]] = opened
+        else:
+            clocks[OPEN_ROW, bank] = opened
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _sort_out(slot, lane, q, bank, open_row):
-    """Find the oldest hit and the oldest other request of a bank."""
-    hit = -1
-    miss = -1
+@njit(cache=True, nogil=True, forceinline=True)
+def _sort_out(clocks, slot, lane, key, q, bank, keep_hits):
+    """Find the oldest request of a bank for a column command, for an activate and for a precharge."""
+    open_row = clocks[OPEN_ROW, bank]
+    hit = NONE
+    miss = NONE
     s = lane[q, bank, HEAD]
-    while s >= 0 and (hit < 0 or miss < 0):
+    while s >= 0 and (hit == NONE or miss == NONE):
         if slot[s, ROW] == open_row:
-            if hit < 0:
-                hit = s
-        elif miss < 0:
-            miss = s
+            if hit == NONE:
+                hit = (slot[s, REQUEST] << SLOT_BITS) + s
+        elif miss == NONE:
+            miss = (slot[s, REQUEST] << SLOT_BITS) + s
         s = slot[s, NEXT]
-    lane[q, bank, HIT] = hit
-    lane[q, bank, MISS] = miss
+    barred = lane[0, bank, ACTIVE] >= 0 or (keep_hits and hit != NONE)
+    key[q, 0, bank] = hit
+    key[q, 1, bank] = miss if open_row < 0 else NONE
+    key[q, 2, bank] = NONE if open_row < 0 or barred else miss
 
 
-@njit(cache=True, nogil=True)
-def _enqueue(slot, lane, count, q, bank, row, request, open_row):
-    """Put a request behind the others of its queue and bank."""
-    size = len(slot) >> 1
-    s = slot[q * size + count[q, WAITING], FREE]
-    count[q, WAITING] += 1
+@njit(cache=True, nogil=True, forceinline=True)
+def _enqueue(slot, lane, waiting, q, bank, row, request):
+    """Put a request behind the others of its queue and bank; its bank is to be sorted out after."""
+    s = slot[q * (len(slot) >> 1) + waiting[q], FREE]
+    waiting[q] += 1
     slot[s, REQUEST] = request
     slot[s, ROW] = row
     slot[s, TOUCHED] = 0
     slot[s, NEXT] = -1
     if lane[q, bank, HEAD] < 0:
         lane[q, bank, HEAD] = s
-        at = count[q, BUSY_BANKS]
-        lane[q, at, BUSY] = bank
-        lane[q, bank, BUSY_AT] = at
-        count[q, BUSY_BANKS] = at + 1
     else:
         slot[lane[q, bank, TAIL], NEXT] = s
     lane[q, bank, TAIL] = s
-    if row == open_row:
-        if lane[q, bank, HIT] < 0:
-            lane[q, bank, HIT] = s
-    elif lane[q, bank, MISS] < 0:
-        lane[q, bank, MISS] = s
 
 
-@njit(cache=True, nogil=True)
-def _unlink(slot, lane, count, q, bank, gone, open_row):
-    """Take a slot out of its queue."""
+@njit(cache=True, nogil=True, forceinline=True)
+def _unlink(slot, lane, waiting, q, bank, gone):
+    """Take a slot out of its queue; its bank is to be sorted out after."""
     before = -1
     s = lane[q, bank, HEAD]
     while s != gone:
@@ -159,56 +165,46 @@ def _unlink(slot, lane, count, q, bank, gone, open_row):
         slot[before, NEXT] = after
     if after < 0:
         lane[q, bank, TAIL] = before
-    if before < 0 and after < 0:
-        last = count[q, BUSY_BANKS] - 1
-        moved = lane[q, last, BUSY]
-        at = lane[q, bank, BUSY_AT]
-        lane[q, at, BUSY] = moved
-        lane[q, moved, BUSY_AT] = at
-        count[q, BUSY_BANKS] = last
-    count[q, WAITING] -= 1
-    slot[q * (len(slot) >> 1) + count[q, WAITING], FREE] = gone
-    _sort_out(slot, lane, q, bank, open_row)
+    waiting[q] -= 1
+    slot[q * (len(slot) >> 1) + waiting[q], FREE] = gone
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _bank_clock(node, clocks, bus, kind, bank):
-    """`earliest_clock` of a command on one bank, given when its bus is free and its timing class."""
-    clock = max(clocks[node[bank, 0], kind], clocks[node[bank, 1], kind])
-    return max(clock, clocks[node[bank, 2], kind], bus)
+@njit(cache=True, nogil=True, forceinline=True)
+def _pick(place, book, clocks, key, q, now):
+    """The requests of a queue to serve next by RD or WR, ACT and PRE, as keys; NONE or more where there is none.
 
-
-@njit(cache=True, nogil=True)
-def _pick(node, book, clocks, slot, lane, banks, q, now, keep_hits):
-    """The requests of a queue to serve next by a column and by a row command: slots, commands and clocks.
-
-    The earliest clock wins, then the oldest request; FAR where there is none.
+    The earliest clock wins, then the oldest request.
     """
-    hit_slot, hit_at, hit_request = -1, FAR, FAR
-    miss_slot, miss_command, miss_at, miss_request = -1, -1, FAR, FAR
-    column_kind = book[RD + q, CLASS]
-    column_bus = max(now, clocks[0, book[RD, BUS]])
-    row_bus = max(now, clocks[0, book[ACT, BUS]])
-    for k in range(banks):
-        bank = lane[q, k, BUSY]
-        hit = lane[q, bank, HIT]
-        if hit >= 0:
-            at = _bank_clock(node, clocks, column_bus, column_kind, bank)
-            request = slot[hit, REQUEST]
-            if at < hit_at or (at == hit_at and request < hit_request):
-                hit_slot, hit_at, hit_request = hit, at, request
-        miss = lane[q, bank, MISS]
-        if miss >= 0 and lane[0, bank, ACTIVE] < 0 and (hit < 0 or keep_hits == 0):
-            command = ACT if clocks[node[bank, BANK], OPEN_ROW] < 0 else PRE
-            at = _bank_clock(node, clocks, row_bus, book[command, CLASS], bank)
-            request = slot[miss, REQUEST]
-            if at < miss_at or (at == miss_at and request < miss_request):
-                miss_slot, miss_command, miss_at, miss_request = miss, command, at, request
-    return hit_slot, hit_at, miss_slot, miss_command, miss_at
+    buses = clocks.shape[1] - 1
+    best_column, best_act, best_pre = NONE, NONE, NONE
+    column_kind, act_kind, pre_kind = book[RD + q, CLASS], book[ACT, CLASS], book[PRE, CLASS]
+    column_bus = max(now, clocks[book[RD, BUS], buses])
+    row_bus = max(now, clocks[book[ACT, BUS], buses])
+    per_rank = len(place) // (buses - len(place))
+    for rank in range(len(place), buses):
+        column = max(clocks[column_kind, rank], column_bus) - now
+        act = max(clocks[act_kind, rank], row_bus) - now
+        pre = max(clocks[pre_kind, rank], row_bus) - now
+        first = (rank - len(place)) * per_rank
+        for i in range(per_rank):
+            b = np.uintp(first + i)
+            wait = max(clocks[np.uintp(column_kind), b] - now, column)
+            best_column = min(best_column, key[np.uintp(q), np.uintp(0), b] + (wait << WAIT_SHIFT))
+            wait = max(clocks[np.uintp(act_kind), b] - now, act)
+            best_act = min(best_act, key[np.uintp(q), np.uintp(1), b] + (wait << WAIT_SHIFT))
+            wait = max(clocks[np.uintp(pre_kind), b] - now, pre)
+            best_pre = min(best_pre, key[np.uintp(q), np.uintp(2), b] + (wait << WAIT_SHIFT))
+    return best_column, best_act, best_pre
 
 
-@njit(cache=True, nogil=True)
-def _fate(slot, lane, count, bank, row, column, request, write):
+@njit(cache=True, nogil=True, forceinline=True)
+def _clock_of(key, now):
+    """When the request of a key can be served."""
+    return FAR if key >= NONE else now + (key >> WAIT_SHIFT)
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _fate(slot, lane, waiting, bank, row, column, request, write):
     """What happens to an offered request: 0 refused, 1 queued, 2 met by a waiting write to its address."""
     s = lane[1, bank[request], HEAD]
     while s >= 0:
@@ -216,27 +212,26 @@ def _fate(slot, lane, count, bank, row, column, request, write):
         if row[other] == row[request] and column[other] == column[request]:
             return 2
         s = slot[s, NEXT]
-    return 1 if count[1 if write[request] else 0, WAITING] < len(slot) >> 1 else 0
+    return 1 if waiting[1 if write[request] else 0] < len(slot) >> 1 else 0
 
 
-@njit(cache=True, nogil=True)
-def _pick_active(node, book, clocks, lane, active, count, write, now):
+@njit(cache=True, nogil=True, forceinline=True)
+def _pick_active(place, book, clocks, lane, active, count, write, now):
     """The activated request to serve next: its place in the list, command and clock."""
     best, best_command, best_clock, best_request = -1, -1, FAR, FAR
     for k in range(count):
         request = lane[0, active[k], ACTIVE]
         command = WR if write[request] else RD
-        bus = max(now, clocks[0, book[command, BUS]])
-        clock = _bank_clock(node, clocks, bus, book[command, CLASS], active[k])
+        clock = max(now, earliest_clock(place, book, clocks, command, active[k]))
         if clock < best_clock or (clock == best_clock and request < best_request):
             best, best_command, best_clock, best_request = k, command, clock, request
     return best, best_command, best_clock
 
 
-@njit(cache=True, nogil=True)
-def _pick_refresh(node, book, clocks, lane, number, ranks, rule, now):
+@njit(cache=True, nogil=True, forceinline=True)
+def _pick_refresh(place, book, clocks, lane, number, ranks, rule, now):
     """The next command of a refresh: its command, bank and clock (FAR while an activated request bars it)."""
-    banks = len(node) // ranks
+    banks = len(place) // ranks
     bank = (number % ranks) * banks
     refresh, close = REFA, PREA
     if rule.refresh_per_bank:
@@ -246,18 +241,18 @@ def _pick_refresh(node, book, clocks, lane, number, ranks, rule, now):
     command = refresh
     barred = False
     for b in range(bank, bank + banks):
-        if clocks[node[b, BANK], OPEN_ROW] >= 0:
+        if clocks[OPEN_ROW, b] >= 0:
             command = close
         barred |= lane[0, b, ACTIVE] >= 0
     if command == close and barred:
         return command, bank, FAR
-    return command, bank, max(now, earliest_clock(node, book, clocks, command, bank))
+    return command, bank, max(now, earliest_clock(place, book, clocks, command, bank))
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _write_mode(count, rule, mode):
+@njit(cache=True, nogil=True, forceinline=True)
+def _write_mode(waiting, rule, mode):
     """Whether writes go first: from many waiting writes, or no read, until few are left."""
-    reads, writes = count[0, WAITING], count[1, WAITING]
+    reads, writes = waiting[0], waiting[1]
     if mode == 0:
         mode = 1 if writes > rule.enter_above or reads == 0 else 0
     else:
@@ -274,19 +269,20 @@ def run_requests(tables, rule, bank, row, column, write, arrival, log):
     (row hits, misses, conflicts, entries of the log, last clock). `log` takes (clock, command, bank, request)
     while it has room.
     """
-    node, book = tables.node, tables.book
-    n, banks, ranks = len(bank), len(node), tables.shape[0]
-    clocks, ring = fresh_state(tables.shape, banks)
+    place, book, shape = tables.place, tables.book, tables.shape
+    n, banks, ranks = len(bank), len(place), shape[0]
+    clocks, ring = fresh_state(shape, banks)
     slot = np.empty((2 * rule.queue, 5), dtype=np.int64)
     slot[:, FREE] = np.arange(2 * rule.queue)
-    lane = np.full((2, banks, 7), -1, dtype=np.int64)
-    count = np.zeros((2, 2), dtype=np.int64)
+    lane = np.full((2, banks, 3), -1, dtype=np.int64)
+    key = np.full((2, 3, banks), NONE, dtype=np.int64)
+    waiting = np.zeros(2, dtype=np.int64)
     active = np.empty(banks, dtype=np.int64)
     active_count = 0
     done = np.zeros(n, dtype=np.int64)
     served = np.zeros(n, dtype=np.int64)
     entered = np.zeros(n, dtype=np.int64)
-    commands = np.zeros(tables.shape[5], dtype=np.int64)
+    commands = np.zeros(shape[6], dtype=np.int64)
     totals = np.zeros(5, dtype=np.int64)
     head, clock, last, mode, logged = 0, 0, 0, 0, 0
     refreshes, refreshes_due = 0, 0
@@ -295,7 +291,7 @@ def run_requests(tables, rule, bank, row, column, write, arrival, log):
         # at the end of clock tick `clock`: one request may enter
         bound = FAR
         if head < n and arrival[head] <= clock:
-            fate = _fate(slot, lane, count, bank, row, column, head, write)
+            fate = _fate(slot, lane, waiting, bank, row, column, head, write)
             if fate > 0:
                 entered[head] = clock
                 target = bank[head]
@@ -304,17 +300,17 @@ def run_requests(tables, rule, bank, row, column, write, arrival, log):
                     last = max(last, clock + 1)
                 else:
                     q = 1 if write[head] else 0
-                    open_row = clocks[node[target, BANK], OPEN_ROW]
-                    _enqueue(slot, lane, count, q, target, row[head], head, open_row)
+                    _enqueue(slot, lane, waiting, q, target, row[head], head)
+                    _sort_out(clocks, slot, lane, key, q, target, rule.keep_hits)
                 head += 1
                 if head < n and (
                     arrival[head] > clock + 1
-                    or _fate(slot, lane, count, bank, row, column, head, write) > 0
+                    or _fate(slot, lane, waiting, bank, row, column, head, write) > 0
                 ):
                     bound = max(arrival[head], clock + 1) + 1
         elif head < n:
             bound = arrival[head] + 1
-        if head == n and count[0, WAITING] + count[1, WAITING] + active_count == 0:
+        if head == n and waiting[0] + waiting[1] + active_count == 0:
             if clock >= last:
                 break
             bound = last + 1
@@ -325,25 +321,30 @@ def run_requests(tables, rule, bank, row, column, write, arrival, log):
         bound = min(bound, next_refresh)
 
         # the best column and the best row command, and when the first of them can go
-        column_source, row_source, row_slot, row_command, row_at = 0, 1, -1, -1, FAR
+        column_source, row_source, row_slot, row_command = 0, 1, -1, -1
         column_slot, column_command, column_at = _pick_active(
-            node, book, clocks, lane, active, active_count, write, now
+            place, book, clocks, lane, active, active_count, write, now
         )
+        row_at = FAR
         if refreshes < refreshes_due:
             row_source = 2
             row_command, row_slot, row_at = _pick_refresh(
-                node, book, clocks, lane, refreshes, ranks, rule, now
+                place, book, clocks, lane, refreshes, ranks, rule, now
             )
         elif rule.dual_bus or column_at > now:
-            mode = _write_mode(count, rule, mode)
-            hit, hit_at, row_slot, row_command, row_at = _pick(
-                node, book, clocks, slot, lane, count[mode, BUSY_BANKS], mode, now, rule.keep_hits
-            )
-            if rule.dual_bus == 0 and hit_at == row_at and hit >= 0:
-                if slot[row_slot, REQUEST] < slot[hit, REQUEST]:
-                    hit_at = FAR
-            if hit_at < column_at:
-                column_source, column_slot, column_command, column_at = 1, hit, RD + mode, hit_at
+            mode = _write_mode(waiting, rule, mode)
+            hit, act, pre = _pick(place, book, clocks, key, mode, now)
+            miss = min(act, pre)
+            if rule.dual_bus == 0:
+                if hit < miss:
+                    miss = NONE
+                else:
+                    hit = NONE
+            row_command = ACT if miss == act else PRE
+            row_slot, row_at = miss & SLOTS, _clock_of(miss, now)
+            if _clock_of(hit, now) < column_at:
+                column_source, column_slot, column_command = 1, hit & SLOTS, RD + mode
+                column_at = _clock_of(hit, now)
         now = min(column_at, row_at)
         if now >= bound:
             clock = bound - 1
@@ -352,43 +353,35 @@ def run_requests(tables, rule, bank, row, column, write, arrival, log):
         column_goes = column_at == now
         for turn in range(2 if rule.dual_bus else 1):
             if turn == 0 and column_goes:
-                source, place, command = column_source, column_slot, column_command
+                source, chosen, command = column_source, column_slot, column_command
             elif turn == 0 and rule.dual_bus:
                 continue
             else:
                 if turn == 1 and column_goes and row_source == 1:
-                    mode = _write_mode(count, rule, mode)
-                    hit, hit_at, row_slot, row_command, row_at = _pick(
-                        node,
-                        book,
-                        clocks,
-                        slot,
-                        lane,
-                        count[mode, BUSY_BANKS],
-                        mode,
-                        now,
-                        rule.keep_hits,
-                    )
+                    mode = _write_mode(waiting, rule, mode)
+                    hit, act, pre = _pick(place, book, clocks, key, mode, now)
+                    miss = min(act, pre)
+                    row_command = ACT if miss == act else PRE
+                    row_slot, row_at = miss & SLOTS, _clock_of(miss, now)
                 if row_at > now:
                     continue
-                source, place, command = row_source, row_slot, row_command
+                source, chosen, command = row_source, row_slot, row_command
             request = -1
-            target = place
+            target = chosen
             if source == 0:
-                target = active[place]
+                target = active[chosen]
                 request = lane[0, target, ACTIVE]
                 lane[0, target, ACTIVE] = -1
                 active_count -= 1
-                active[place] = active[active_count]
+                active[chosen] = active[active_count]
             elif source == 1:
-                request = slot[place, REQUEST]
+                request = slot[chosen, REQUEST]
                 target = bank[request]
-                if slot[place, TOUCHED] == 0:
-                    slot[place, TOUCHED] = 1
+                if slot[chosen, TOUCHED] == 0:
+                    slot[chosen, TOUCHED] = 1
                     totals[0 if command >= RD else (1 if command == ACT else 2)] += 1
                 if command != PRE:
-                    open_row = clocks[node[target, BANK], OPEN_ROW]
-                    _unlink(slot, lane, count, mode, target, place, open_row)
+                    _unlink(slot, lane, waiting, mode, target, chosen)
                 if command == ACT:
                     lane[0, target, ACTIVE] = request
                     active[active_count] = target
@@ -396,14 +389,16 @@ def run_requests(tables, rule, bank, row, column, write, arrival, log):
             elif command >= REFA:
                 refreshes += 1
             if command == RD or command == WR:
+                _sort_out(clocks, slot, lane, key, 0, target, rule.keep_hits)
+                _sort_out(clocks, slot, lane, key, 1, target, rule.keep_hits)
                 served[request] = now
                 done[request] = now + (rule.read_cycles if command == RD else 0)
                 last = max(last, done[request])
-                others = max(lane[0, target, HIT], lane[1, target, HIT], lane[0, target, ACTIVE])
-                if rule.closed_page and others < 0:
+                others = min(key[0, 0, target], key[1, 0, target])
+                if rule.closed_page and others == NONE and lane[0, target, ACTIVE] < 0:
                     command += RDA - RD
             opened = row[request] if request >= 0 else -1
-            issue(node, book, clocks, ring, command, target, opened, now)
+            issue(place, book, shape, clocks, ring, command, target, opened, now)
             commands[command] += 1
             if logged < len(log):
                 log[logged, 0] = now
@@ -412,11 +407,13 @@ def run_requests(tables, rule, bank, row, column, write, arrival, log):
                 log[logged, 3] = request
             logged += 1
             if book[command, EFFECT] != KEEP:
-                span = node[target, SPAN + book[command, SCOPE]]
-                first = target - target % span
-                for b in range(first, first + span):
-                    for k in range(2):
-                        _sort_out(slot, lane, k, b, clocks[node[b, BANK], OPEN_ROW])
+                first, past = target, target + 1
+                if book[command, SCOPE] == RANK:
+                    first = place[target, 1]
+                    past = first + shape[1]
+                for b in range(first, past):
+                    _sort_out(clocks, slot, lane, key, 0, b, rule.keep_hits)
+                    _sort_out(clocks, slot, lane, key, 1, b, rule.keep_hits)
     totals[3] = logged
     totals[4] = last
     return done, served, entered, commands, totals

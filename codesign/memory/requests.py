@@ -98,7 +98,7 @@ def simulate_located(
         raise CodesignError("requests: the queue needs a place and arrivals must not fall")
     rule = controller(spec, policy, page, queue, refresh or spec.refresh, staggered)
     done, served, entered = (np.zeros(n, dtype=np.int64) for _ in range(3))
-    commands = np.zeros(int(spec.tables.shape[5]), dtype=np.int64)
+    commands = np.zeros(int(spec.tables.shape[6]), dtype=np.int64)
     totals = np.zeros(5, dtype=np.int64)
     logs: list[Int64] = []
     for channel in range(spec.organisation.channels):

@@ -44,7 +44,7 @@ _NEEDS = {"any": ANY_STATE, "open": ROW_OPEN, "closed": ALL_CLOSED}
 class Command(Spec):
     """What a command addresses, asks of the rows in its scope, does to them, and how long it holds its bus."""
 
-    scope: Literal["rank", "bank_group", "bank"]
+    scope: Literal["rank", "bank"]
     needs: Literal["any", "open", "closed"]
     effect: Literal["keep", "open", "close"]
     bus: Literal["any", "row", "column"]
@@ -271,17 +271,12 @@ def tables_of(
 ) -> DramTables:
     """Integer tables for any set of rules over the commands of a standard."""
     bank = np.arange(shape.banks)
-    group = bank // shape.banks_per_group
-    first_group = 1 + shape.ranks
-    first_bank = first_group + shape.ranks * shape.bank_groups
     per_rank = shape.bank_groups * shape.banks_per_group
-    sizes = (per_rank, shape.banks_per_group, 1)
-    node = np.stack(
+    place = np.stack(
         [
-            1 + group // shape.bank_groups,
-            first_group + group,
-            first_bank + bank,
-            *(np.full_like(bank, size) for size in sizes),
+            shape.banks + bank // per_rank,
+            bank // per_rank * per_rank,
+            bank // shape.banks_per_group * shape.banks_per_group,
         ],
         axis=1,
     )
@@ -326,12 +321,19 @@ def tables_of(
     for i, entry in enumerate((*commands, *rows_after)):
         book[i, : len(entry)] = entry
     ring_length = max((row.window for row in rows), default=1)
-    nodes = first_bank + shape.banks
     return DramTables(
-        node=np.ascontiguousarray(node, dtype=np.int64),
+        place=np.ascontiguousarray(place, dtype=np.int64),
         book=book,
         shape=np.array(
-            [shape.ranks, nodes, max(len(kinds), 2), len(windowed), ring_length, len(ids)],
+            [
+                shape.ranks,
+                per_rank,
+                shape.banks_per_group,
+                max(len(kinds), 2),
+                len(windowed),
+                ring_length,
+                len(ids),
+            ],
             dtype=np.int64,
         ),
     )
