@@ -21,6 +21,7 @@ _WAITS = {
     "memory": "waiting for memory",
     "vector": "vector work",
     "imbalance": "waiting for the slowest lane",
+    "underfilled": "array work that leaves part of the array empty",
     "latency": "waiting for results that it depends on",
 }
 
@@ -105,9 +106,13 @@ def _cost(found: Study, label: str) -> str:
     size = scenario.ratio(run, AREA)
     if not math.isfinite(size):
         return f"{text}; its area is not known."
+    base = AREA.value(scenario.baseline.result)
+    if mm2 == base:
+        return f"{text} and the same area, {q.area(mm2)}."
+    per_area = q.ratio(q.divide(found.mean_speedup(label), size))
     return (
-        f"{text} and {q.ratio(size)} its area ({q.area(mm2)} against "
-        f"{q.area(AREA.value(scenario.baseline.result))})."
+        f"{text} and {q.ratio(size)} its area ({q.area(mm2)} against {q.area(base)}), "
+        f"which makes {per_area} its speed per square millimetre."
     )
 
 

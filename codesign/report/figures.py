@@ -32,6 +32,7 @@ from codesign.report.svg import (
 )
 
 _PHONE_PX = 520
+_BOLD = 1.08
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +69,13 @@ def bars(
         parts: list[str] = []
         y = 0.0
         for first in range(0, len(columns), across):
-            y += 20
-            for i, column in enumerate(columns[first : first + across]):
+            panels = columns[first : first + across]
+            heads = [_head(column.title, panel - 12) for column in panels]
+            y += 4 + 16 * max(map(len, heads))
+            for i, column in enumerate(panels):
                 x = left + i * panel
-                parts.append(label(x, y - 4, fit(column.title, panel - 12), "st"))
+                for up, part in enumerate(reversed(heads[i])):
+                    parts.append(label(x, y - 4 - 16 * up, part, "st"))
                 room = panel - 80
                 finite = [v for v in column.values if math.isfinite(v)]
                 top = max([*finite, reference or 0.0], default=0.0)
@@ -95,6 +99,14 @@ def bars(
         return y, parts
 
     return figure(name, title, description, draw)
+
+
+def _head(title: str, width_px: float) -> list[str]:
+    """A title on one line, or on two where it is too long and has a comma."""
+    first, comma, rest = q.one_line(title, 200).rpartition(", ")
+    if text_px(title) * _BOLD <= width_px or not comma:
+        return [fit(title, width_px / _BOLD)]
+    return [fit(first + ",", width_px / _BOLD), fit(rest, width_px / _BOLD)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,14 +42,21 @@ def write_report(
     baseline: int = 0,
     commands: Sequence[str] = (),
     introduction: str = "",
+    remarks: Sequence[str] = (),
 ) -> Path:
     """Write a self-contained page that compares results; `baseline` is the index of one of them.
 
     Results are compared within one workload and phase. `commands` are shown as the way to make the
-    page again. Equal input gives an equal file. Raises CodesignError when there are no results.
+    page again, `introduction` stands below the title and `remarks` below the answer. Equal input
+    gives an equal file. Raises CodesignError when there are no results.
     """
     contents = page(
-        results, title=title, baseline=baseline, commands=commands, introduction=introduction
+        results,
+        title=title,
+        baseline=baseline,
+        commands=commands,
+        introduction=introduction,
+        remarks=remarks,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(render_html(contents), encoding="utf-8")

@@ -21,13 +21,19 @@ def write_markdown(
     baseline: int = 0,
     commands: Sequence[str] = (),
     introduction: str = "",
+    remarks: Sequence[str] = (),
 ) -> Path:
     """Write a Markdown file and, in the folder `figures` beside it, its figures as SVG.
 
     The arguments are those of `codesign.report.html.write_report`.
     """
     contents = page(
-        results, title=title, baseline=baseline, commands=commands, introduction=introduction
+        results,
+        title=title,
+        baseline=baseline,
+        commands=commands,
+        introduction=introduction,
+        remarks=remarks,
     )
     folder = path.parent / FIGURES
     folder.mkdir(parents=True, exist_ok=True)

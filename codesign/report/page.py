@@ -87,6 +87,7 @@ class Page:
     study: Study
     title: str
     introduction: str
+    remarks: tuple[str, ...]
     facts: str
     sentences: tuple[str, str, str]
     hero: Figure
@@ -120,6 +121,7 @@ def page(
     baseline: int = 0,
     commands: Sequence[str] = (),
     introduction: str = "",
+    remarks: Sequence[str] = (),
 ) -> Page:
     """Work out a report; `baseline` is the index of the result that the others are compared with.
 
@@ -132,6 +134,7 @@ def page(
         study=found,
         title=title,
         introduction=introduction,
+        remarks=tuple(remarks),
         facts=_facts(found),
         sentences=answer(found),
         hero=speedups(found),

@@ -12,7 +12,7 @@ from codesign.metrics.result import OpResult, Result
 from codesign.report import quantities as q
 
 MATMULS = frozenset({"conv", "gemm", "attention"})
-BOUNDS = ("compute", "memory", "vector", "imbalance", "latency")
+BOUNDS = ("compute", "memory", "vector", "imbalance", "underfilled", "latency")
 TRAINING_PARTS = ("forward", "backward-data", "backward-weight", "update", "vector")
 
 
