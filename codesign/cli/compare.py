@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from codesign.cli import options
-from codesign.cli.console import aligned, print_json, show, table
-from codesign.cli.progress import progress_bar
+from codesign.cli.console import aligned, in_unit, print_json, show, table
+from codesign.cli.progress import portion, progress_bar
 from codesign.cli.suggest import unknown
 
 if TYPE_CHECKING:
@@ -77,9 +77,9 @@ def command(
     results: list[Result] = []
     with progress_bar(quiet=quiet) as progress:
         for number, cell in enumerate(cells):
-            progress(f"{cell.arch} {cell.sparsity}", number, len(cells))
             trace, machine = traces[cell.sparsity], machines[cell.arch]
-            results.append(evaluate(trace, machine, fidelity=fidelity, seed=seed))
+            part = portion(progress, f"{cell.arch} {cell.sparsity}", number, len(cells))
+            results.append(evaluate(trace, machine, fidelity=fidelity, seed=seed, progress=part))
     (scenario,) = study(results, first).scenarios
     if as_json:
         print_json(_plain(scenario))
@@ -113,21 +113,25 @@ def _baseline(asked: str | None, cells: Sequence[Cell]) -> int:
 
 def _plain(scenario: Scenario) -> dict[str, Any]:
     """What `--json` prints: ratios are value over the baseline's value, speed-ups the reverse."""
-    from codesign.report.study import METRICS
+    from codesign.report.study import AREA, EDP, ENERGY, LATENCY
 
+    metrics = {"latency_s": LATENCY, "energy_j": ENERGY, "edp_js": EDP, "area_mm2": AREA}
+    best = {field: scenario.best(metric) for field, metric in metrics.items()}
     result = scenario.baseline.result
-    winners = {metric.name: scenario.best(metric) for metric in METRICS}
     return {
         "workload": result.workload,
         "phase": result.phase,
         "fidelity": result.fidelity,
         "baseline": scenario.baseline.label,
-        "winners": {name: run.label if run else None for name, run in winners.items()},
+        "winners": {
+            field: [run.label for run in scenario.runs if run.label in labels]
+            for field, labels in best.items()
+        },
         "ratios": [
             {
                 "label": run.label,
                 "speedup_over_baseline": scenario.speedup_over_baseline(run),
-                **{metric.name: scenario.ratio(run, metric) for metric in METRICS},
+                **{field: scenario.ratio(run, metric) for field, metric in metrics.items()},
             }
             for run in scenario.runs
         ],
@@ -136,27 +140,26 @@ def _plain(scenario: Scenario) -> dict[str, Any]:
 
 
 def _show(scenario: Scenario) -> None:
+    from codesign.cli.tables import notes
     from codesign.report import quantities as q
     from codesign.report.answer import explanation
     from codesign.report.study import AREA, EDP, ENERGY, LATENCY, METRICS
 
     best = {metric.name: scenario.best(metric) for metric in METRICS}
-    grid = table("machine · sparsity", "ms", "speed", "mJ", "energy", "EDP", "mm²", "used")
     results = [run.result for run in scenario.runs]
-    columns = zip(
-        scenario.runs,
-        aligned([result.latency_s * 1e3 for result in results]),
-        aligned([result.energy_j * 1e3 for result in results]),
-        aligned([result.area_mm2 for result in results]),
-        strict=True,
+    time_unit, times = in_unit([result.latency_s for result in results], "s")
+    energy_unit, energies = in_unit([result.energy_j for result in results], "J")
+    areas = aligned([result.area_mm2 for result in results])
+    grid = table(
+        "machine · sparsity", time_unit, "speed", energy_unit, "energy", "EDP", "mm²", "used"
     )
-    for run, ms, mj, mm2 in columns:
-        mark = {name: "*" if winner is run else " " for name, winner in best.items()}
+    for run, time, energy, mm2 in zip(scenario.runs, times, energies, areas, strict=True):
+        mark = {name: "*" if run.label in labels else " " for name, labels in best.items()}
         grid.add_row(
             run.label,
-            ms,
+            time,
             q.ratio(scenario.speedup_over_baseline(run)) + mark[LATENCY.name],
-            mj,
+            energy,
             q.ratio(scenario.ratio(run, ENERGY)) + mark[ENERGY.name],
             q.ratio(scenario.ratio(run, EDP)) + mark[EDP.name],
             mm2 + mark[AREA.name],
@@ -166,11 +169,19 @@ def _show(scenario: Scenario) -> None:
     show(f"{scenario.title} · {head.fidelity} fidelity", bold=True)
     show(grid)
     show(f"speed, energy and EDP are ratios to {scenario.baseline.label}; * is the best\n")
+    ranking = table("", "", "", left=3)
+    ranking.show_header = False
     for metric in METRICS:
-        winner = best[metric.name]
-        said = winner.label if winner else "no difference"
-        value = metric.text(metric.value(winner.result)) if winner else ""
-        show(f"least {metric.name:<22} {said}  {value}".rstrip())
+        winners = [run for run in scenario.runs if run.label in best[metric.name]]
+        said = "\n".join(run.label for run in winners) or "no difference"
+        value = metric.text(metric.value(winners[0].result)) if winners else ""
+        ranking.add_row(f"least {metric.name}", value, said)
+    show(ranking)
     show("\nwhat bounds it, by share of the time", bold=True)
     for run in scenario.runs:
         show(f"{run.label}: {explanation(scenario, run)}")
+    remarks = {remark: None for run in scenario.runs for remark in notes(run.result)}
+    if remarks:
+        show("\nnotes", bold=True)
+    for remark in remarks:
+        show(f"- {remark}")

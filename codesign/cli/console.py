@@ -54,7 +54,7 @@ def table(*columns: str, left: int = 1, title: str | None = None) -> Table:
         title_justify="left",
         title_style="bold",
         pad_edge=False,
-        padding=(0, 1),
+        padding=(0, 1, 0, 0),
     )
     for index, name in enumerate(columns):
         if index < left:
@@ -76,6 +76,18 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def in_unit(values: Sequence[float], unit: str, significant: int = 4) -> tuple[str, list[str]]:
+    """The SI unit that suits the largest of a column's numbers, and the numbers in it.
+
+    >>> in_unit([0.0042, 0.0001], "s")
+    ('ms', ['4.200', '0.100'])
+    """
+    from codesign.report.quantities import si_scale
+
+    factor, prefixed = si_scale(max(map(abs, values), default=0.0), unit)
+    return prefixed, aligned([value * factor for value in values], significant)
 
 
 def aligned(values: Sequence[float], significant: int = 4) -> list[str]:

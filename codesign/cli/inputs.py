@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,25 +17,47 @@ if TYPE_CHECKING:
     from codesign.arch.base import AnyMachine
     from codesign.metrics.result import Result
     from codesign.trace.op import Trace
+    from codesign.trace.sparsify import Weights
 
 
 def read_trace(source: str, size: Size) -> Trace:
     """The dense trace of a workload's name or file, `gemm:M,N,K`, or `torch:module:factory`."""
-    asked = {key: value for key, value in asdict(size).items() if value is not None}
     if source.startswith("torch:"):
-        from codesign.trace.extract import extract
-
-        return extract(source, **asked)
+        return read_module(source, size)[0]
     from codesign.trace.workload import load_workload
 
-    return load_workload(source, **asked)
+    return load_workload(source, **_asked(size))
 
 
-def make_sparse(trace: Trace, pattern: str | None, placement: Placement) -> Trace:
+def read_module(source: str, size: Size, *, real: bool = False) -> tuple[Trace, Weights | None]:
+    """The trace of `torch:module:factory` and, with `real`, the weights of the module.
+
+    Raises CodesignError for sizes that only workloads have.
+    """
+    from codesign.config import CodesignError
+    from codesign.trace.extract import extract_with_weights
+
+    asked = _asked(size)
+    if foreign := {"context", "image"} & asked.keys():
+        raise CodesignError(
+            f"--{min(foreign)} is for workloads by name; a module takes its inputs from the factory"
+        )
+    trace, weights = extract_with_weights(source, real=real, **asked)
+    return trace, weights if real else None
+
+
+def _asked(size: Size) -> dict[str, Any]:
+    return {key: value for key, value in asdict(size).items() if value is not None}
+
+
+def make_sparse(
+    trace: Trace, pattern: str | None, placement: Placement, weights: Weights | None = None
+) -> Trace:
     """The trace with patterns on its weights; itself for the pattern `dense`.
 
     A `where` of the form GLOB=PATTERN has a pattern of its own; the others take `pattern`, which
-    goes everywhere when there are no others. Raises CodesignError when there is nothing to place.
+    goes everywhere when there are no others. With `weights` the trace gets their masks. Raises
+    CodesignError when there is nothing to place.
     """
     from codesign.config import CodesignError
     from codesign.sparsity.pattern import parse_pattern
@@ -53,7 +74,13 @@ def make_sparse(trace: Trace, pattern: str | None, placement: Placement) -> Trac
     if len(placed) < len(rules) or (placement.method and not rules):
         option = "--where" if rules else "--method"
         raise CodesignError(f"{option} places a pattern, and there is none: add --sparsity 2:4")
-    return sparsify(trace, placed, method=placement.method) if placed else trace
+    if not placed:
+        return trace
+    if len(set(placed.values())) == 1:
+        (only,) = set(placed.values())
+        where = list(placed)
+        return sparsify(trace, only, where=where, method=placement.method, weights=weights)
+    return sparsify(trace, placed, method=placement.method, weights=weights)
 
 
 def read_machine(name: str, assignments: Sequence[str]) -> AnyMachine:
@@ -78,12 +105,12 @@ def leave_report(
 ) -> None:
     """Write index.html and results.json into the folder, and say so on standard error."""
     from codesign.report.html import write_report
+    from codesign.report.tables import results_json
 
     write_report(
         results, folder / "index.html", title=title, baseline=baseline, commands=[command_line()]
     )
-    content = json.dumps([result.to_dict() for result in results], indent=1)
-    (folder / "results.json").write_text(content + "\n", encoding="utf-8")
+    (folder / "results.json").write_text(results_json(results), encoding="utf-8")
     if not quiet:
         click.echo(f"report: {folder / 'index.html'}", err=True)
 

@@ -14,6 +14,18 @@ Report = Callable[[str, int, int], None]
 PATIENCE_S = 1.0
 
 
+_RESOLUTION = 1000
+
+
+def portion(report: Report, name: str, number: int, parts: int) -> Report:
+    """A function that takes the reports of part `number` of several and passes on those of all."""
+
+    def of_part(_: str, done: int, total: int) -> None:
+        report(name, number * _RESOLUTION + done * _RESOLUTION // total, parts * _RESOLUTION)
+
+    return of_part
+
+
 def _silent(stage: str, done: int, total: int) -> None:
     pass
 

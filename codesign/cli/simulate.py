@@ -74,7 +74,9 @@ def _show(result: Result, sizes: Mapping[str, object], *, per_op: bool, assumpti
     show(tables.header(result, sizes), bold=True)
     show(tables.by_operator(result) if per_op else tables.by_layer(result))
     if phases := tables.by_phase(result):
+        show()
         show(phases)
+    show()
     show(tables.totals(result))
     if remarks := tables.notes(result):
         show("\nnotes", bold=True)

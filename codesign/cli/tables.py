@@ -6,18 +6,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from codesign.cli.console import aligned, table
+from codesign.cli.console import in_unit, table
 from codesign.cli.groups import Group, layer_groups
 from codesign.report import quantities as q
 from codesign.report.study import cycles_by
+from codesign.units import PJ_PER_J
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from codesign.metrics.result import OpResult, Result
 
-PJ_PER_MJ = 1e9
-BYTES_PER_MB = 1e6
 BOUND_SHOWN = 0.95
 
 
@@ -56,20 +55,27 @@ def by_phase(result: Result) -> Table | None:
 
 
 def _rows(what: str, groups: Sequence[Group[OpResult]], result: Result) -> Table:
-    grid = table(what, "ops", "cycles", "ms", "time", "used", "bound by", "mJ", "DRAM MB")
     every = Group("total", result.ops)
     shown = [*groups, every]
     cycles = [sum(op.cycles for op in group.ops) for group in shown]
-    ms_per_cycle = q.divide(result.latency_s * 1e3, result.cycles)
-    columns = zip(
-        shown,
-        cycles,
-        aligned([each * ms_per_cycle for each in cycles]),
-        aligned([sum(op.energy_pj for op in group.ops) / PJ_PER_MJ for group in shown]),
-        aligned([sum(op.dram_bytes for op in group.ops) / BYTES_PER_MB for group in shown]),
-        strict=True,
+    s_per_cycle = q.divide(result.latency_s, result.cycles)
+    time_unit, times = in_unit([each * s_per_cycle for each in cycles], "s")
+    energies_j = [sum(op.energy_pj for op in group.ops) / PJ_PER_J for group in shown]
+    energy_unit, energies = in_unit(energies_j, "J", 3)
+    bytes_moved = [sum(op.dram_bytes for op in group.ops) for group in shown]
+    dram_unit, moved = in_unit(bytes_moved, "B", 3)
+    grid = table(
+        what,
+        "ops",
+        "cycles",
+        f"time\n{time_unit}",
+        "time\n%",
+        "used\n%",
+        "bound by",
+        f"energy\n{energy_unit}",
+        f"DRAM\n{dram_unit}",
     )
-    for group, spent, ms, energy, dram in columns:
+    for group, spent, time, energy, dram in zip(shown, cycles, times, energies, moved, strict=True):
         if group is every:
             grid.add_section()
         used = result.utilisation if group is every else _utilisation(group.ops)
@@ -77,9 +83,9 @@ def _rows(what: str, groups: Sequence[Group[OpResult]], result: Result) -> Table
             group.label,
             str(len(group.ops)),
             f"{spent:,}",
-            ms,
-            q.share(q.divide(spent, result.cycles)),
-            q.share(used),
+            time,
+            percent(q.divide(spent, result.cycles)),
+            percent(used),
             bound_by(group.ops),
             energy,
             dram,
@@ -100,10 +106,15 @@ def bound_by(ops: Iterable[OpResult]) -> str:
     if not total:
         return q.MISSING
     name, cycles = next(iter(ranked.items()))
-    return name if cycles >= BOUND_SHOWN * total else f"{name} {q.share(cycles / total)}"
+    return name if cycles >= BOUND_SHOWN * total else f"{name} {percent(cycles / total)}%"
 
 
-def totals(result: Result) -> str:
+def percent(fraction: float) -> str:
+    """A share without its sign, for narrow columns."""
+    return q.share(fraction).removesuffix(" %")
+
+
+def totals(result: Result) -> Table:
     """The whole run, one quantity in each line."""
     excess = q.divide(result.cycles, result.roofline_cycles)
     rows = [
@@ -118,13 +129,15 @@ def totals(result: Result) -> str:
         ("peak", rate(result.peak_tops), "dense; 1 MAC = 2 OP"),
         ("DRAM", q.with_unit(result.dram_bytes, "B", 4), "moved"),
         ("area", q.area(result.area_mm2), split(result.area_mm2_by_part)),
-        (
-            "assumed",
-            f"{len(result.assumptions)} values",
-            "nobody published; --assumptions lists them",
-        ),
+        ("assumed", str(len(result.assumptions)), "values; --assumptions lists them"),
     ]
-    return "\n".join(f"{name:<12} {value:>11}  {remark}".rstrip() for name, value, remark in rows)
+    grid = table("", "", "", left=3)
+    grid.show_header = False
+    grid.columns[1].justify = "right"
+    grid.columns[1].no_wrap = True
+    for row in rows:
+        grid.add_row(*row)
+    return grid
 
 
 def rate(tops: float) -> str:
