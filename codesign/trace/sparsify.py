@@ -105,22 +105,29 @@ def sparsify(
     patterns = _assign(trace, layers, rules, _first_and_last(trace, layers) if skip else set())
     ops: list[Op] = []
     masks = dict(trace.masks)
-    of_weight = {op.weight: patterns[op.name] for op in layers if op.name in patterns}
+    forward_copies: dict[str, Pattern] = {}
+    backward_copies: dict[str, Pattern] = {}
     for op in trace:
-        if op.kind is Kind.UPDATE and op.weight in of_weight:
-            ops.append(_prune_copies(op, of_weight[op.weight], rule))
+        if op.kind is Kind.UPDATE and op.weight is not None:
+            forward = forward_copies.get(op.weight, op.b_pattern)
+            backward = backward_copies.get(op.weight, op.a_pattern)
+            ops.append(replace(op, b_pattern=forward, a_pattern=backward))
             continue
         layer_pattern = patterns.get(_product_key(op))
         if layer_pattern is None or not _weighted(op):
             ops.append(op)
             continue
-        sparse = replace(_prune(op, layer_pattern, rule), b_changes=training)
-        ops.append(sparse)
-        pruned = sparse.b_pattern is not op.b_pattern
-        if pruned:
+        sparse = _prune(op, layer_pattern, rule)
+        if sparse.b_pattern is not op.b_pattern:
+            sparse = replace(sparse, b_changes=training)
             masks.pop(op.name, None)
-        if weights is not None and pruned and not sparse.b_pattern.is_dense:
-            masks[op.name] = _project(sparse, layer_pattern, weights, rule)
+            if op.phase is not Phase.BACKWARD_WEIGHT:
+                backwards = op.phase is Phase.BACKWARD_DATA
+                copies = backward_copies if backwards else forward_copies
+                copies[str(op.weight)] = sparse.b_pattern
+                if weights is not None:
+                    masks[op.name] = _project(sparse, layer_pattern, weights, rule)
+        ops.append(sparse)
     meta: dict[str, str | int | float] = {
         **trace.meta,
         "sparsity": _text(pattern),
@@ -262,15 +269,6 @@ def _prune(op: Op, pattern: Pattern, method: Method) -> Op:
         turned = pattern if isinstance(pattern, NM) else pattern.transpose()
         return replace(op, b_pattern=turned) if method.backward_data else op
     return replace(op, b_pattern=pattern) if method.backward_weight else op
-
-
-def _prune_copies(update: Op, pattern: Pattern, method: Method) -> Op:
-    """The update of a sparse weight: its patterns are those of the copies that the next step reads."""
-    return replace(
-        update,
-        b_pattern=pattern if method.forward else update.b_pattern,
-        a_pattern=pattern if method.backward_data else update.a_pattern,
-    )
 
 
 def _project(op: Op, pattern: Pattern, weights: Weights, method: Method) -> Mask:
