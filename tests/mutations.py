@@ -29,7 +29,8 @@ class Mutation(NamedTuple):
 
 
 SCOREBOARD = "codesign/kernels/scoreboard.py"
-PE_ARRAY = "codesign/kernels/pe_array.py"
+PE_ARRAY_WS = "codesign/kernels/pe_array_ws.py"
+PE_ARRAY_OS = "codesign/kernels/pe_array_os.py"
 KERNEL_CACHE = "codesign/kernels/__init__.py"
 TEST_SCOREBOARD = "tests/kernels/test_scoreboard.py"
 TEST_PE_ARRAY = "tests/kernels/test_pe_array.py"
@@ -60,42 +61,42 @@ MUTATIONS = (
     Mutation(SCOREBOARD, "max(steps_of[u], 1))", "1)", TEST_SCOREBOARD),
     # Weights become active, or arrive, before the wavefront does.
     Mutation(
-        PE_ARRAY,
+        PE_ARRAY_WS,
         "x = cycle - stream_start[f] - r * add_latency",
         "x = cycle - stream_start[f] - r",
         TEST_PE_ARRAY,
     ),
-    Mutation(PE_ARRAY, "x = age - r * add_latency", "x = age - r", TEST_PE_ARRAY),
-    Mutation(PE_ARRAY, "elif 0 <= x < cols:", "elif False:", TEST_PE_ARRAY),
-    Mutation(PE_ARRAY, "shadow[r, x, q, _INDEX] = _IDLE", "pass", TEST_PE_ARRAY),
+    Mutation(PE_ARRAY_WS, "x = age - r * add_latency", "x = age - r", TEST_PE_ARRAY),
+    Mutation(PE_ARRAY_WS, "elif 0 <= x < cols:", "elif False:", TEST_PE_ARRAY),
+    Mutation(PE_ARRAY_WS, "shadow[r, x, q, _INDEX] = _IDLE", "pass", TEST_PE_ARRAY),
     # A fold starts one value before its weights are there.
     Mutation(
-        PE_ARRAY,
+        PE_ARRAY_WS,
         "loading > streaming and loaded == used_rows[loading] * slots[loading]",
         "loading > streaming and loaded >= used_rows[loading] * slots[loading] - 1",
         TEST_PE_ARRAY,
     ),
     # A partial sum skips the adder's latency.
     Mutation(
-        PE_ARRAY, "sums[stage, r - 1] if r > 0", "sums[stage - 1, r - 1] if r > 0", TEST_PE_ARRAY
+        PE_ARRAY_WS, "sums[stage, r - 1] if r > 0", "sums[stage - 1, r - 1] if r > 0", TEST_PE_ARRAY
     ),
     # An accumulator is used while its sum is still in the adder, or while its bank drains.
     Mutation(
-        PE_ARRAY, "usable_at[j] = cycle + add_latency", "usable_at[j] = cycle + 1", TEST_PE_ARRAY
+        PE_ARRAY_OS, "usable_at[j] = cycle + add_latency", "usable_at[j] = cycle + 1", TEST_PE_ARRAY
     ),
-    Mutation(PE_ARRAY, "free = draining >= streaming", "free = True", TEST_PE_ARRAY),
+    Mutation(PE_ARRAY_OS, "free = draining >= streaming", "free = True", TEST_PE_ARRAY),
     Mutation(
-        PE_ARRAY,
+        PE_ARRAY_OS,
         "free = cycle >= last_issue[streaming - 1] + add_latency",
         "free = True",
         TEST_PE_ARRAY,
     ),
-    Mutation(PE_ARRAY, "height + add_latency - 1:", "height + add_latency - 2:", TEST_PE_ARRAY),
+    Mutation(PE_ARRAY_OS, "height + add_latency - 1:", "height + add_latency - 2:", TEST_PE_ARRAY),
     # Tiles take turns in their own order, not the longest first.
-    Mutation(PE_ARRAY, "steps[order[j - 1]] < steps[i]", "False", TEST_PE_ARRAY),
+    Mutation(PE_ARRAY_OS, "steps[order[j - 1]] < steps[i]", "False", TEST_PE_ARRAY),
     # A lane without a non-zero multiplies what lies behind the last one.
     Mutation(
-        PE_ARRAY,
+        PE_ARRAY_OS,
         "col < n and q < kept[col, g]:\n                weights",
         "col < n:\n                weights",
         TEST_PE_ARRAY,

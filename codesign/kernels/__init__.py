@@ -1,8 +1,8 @@
 """All compiled code: arrays and scalars in, arrays out, nothing of the package imported.
 
-Numba's disk cache looks at the file of a function only, so a cached function keeps the old code of what
-it calls. Importing this package therefore points the cache at a folder named after a hash over every
-kernel file: whoever edits one starts from an empty folder, and old folders are removed.
+Numba's disk cache looks at a function's own file only, so a cached function keeps the old code of
+what it calls. Importing this package therefore points the cache at a folder named after a hash over
+all kernel files: after an edit of any of them the folder is a new one. Old folders are removed.
 """
 
 from __future__ import annotations

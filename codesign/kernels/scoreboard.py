@@ -8,7 +8,7 @@ from numba import njit
 
 @njit(cache=True, nogil=True)
 def _hold(free, first, servers, until):
-    """Give the earliest free server of the heap free[first : first + servers] to a step until `until`."""
+    """Occupy the server that is free first, the root of heap free[first : first + servers]."""
     hole = 0
     child = 1
     while child < servers:
@@ -92,8 +92,8 @@ def _in_time_order(
 ):
     """Serve arrival-order steps by (ready, index); resolve the others as soon as they can be.
 
-    Every unresolved step depends on a step in the heap, directly or through its unit's program order, so it is
-    ready no earlier than the heap's least; on a tie it comes later, since all such links point to earlier rows.
+    Every unresolved step depends on a heap element, possibly by way of its unit's program order: it
+    is ready no earlier than the heap's least, and on a tie it is a later row, as links lead back.
     """
     n = len(unit)
     last_start = np.zeros(len(servers), dtype=np.int64)
@@ -177,11 +177,12 @@ def run_steps(unit, busy, latency, dep_ptr, dep_idx, servers, order):
     """Cycles at which every step is ready, starts and ends.
 
     Step i (unit int32[n], busy and latency int64[n] cycles) is ready when the steps
-    dep_idx[dep_ptr[i] : dep_ptr[i + 1]], all in earlier rows, have ended; it starts when its unit serves it, holds
-    one server for busy[i] cycles and ends latency[i] cycles after that. A unit has `servers` (int64[u]; 0: nobody
-    waits) and an `order` (int8[u]): 0 starts its steps in program order, each no earlier than the one before and
-    at the first cycle with a free server; 1 serves them in the order of (ready, row), each on the server that is
-    free first. Returns three int64[n]: ready, start, end.
+    dep_idx[dep_ptr[i] : dep_ptr[i + 1]], all in earlier rows, have ended; it starts when its unit
+    serves it, holds one server for busy[i] cycles and ends latency[i] cycles after that. A unit has
+    `servers` (int64[u]; 0: nobody waits) and an `order` (int8[u]): 0 starts its steps in program
+    order, each no earlier than the one before and at the first cycle with a free server; 1 serves
+    them in the order of (ready, row), each on the server that is free first. Returns ready, start
+    and end, int64[n] each.
     """
     n = len(unit)
     ready = np.empty(n, dtype=np.int64)

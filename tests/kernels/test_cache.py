@@ -1,4 +1,4 @@
-"""Does the first call after an edit of any kernel file run the edited code, and is the cache used otherwise?"""
+"""Does the first call after an edit of any kernel file run the edited code, from no stale cache?"""
 
 from __future__ import annotations
 

@@ -188,7 +188,7 @@ def test_degenerate_products_are_exact(overlap, drain):
     ],
 )
 def test_cycles_equal_scale_sim(m, n, k, edge, ws_cycles, os_cycles):
-    """Counts that SCALE-Sim 3.0.0 (PyPI) reports without stalls, plus one: it prints the last index."""
+    """Counts of SCALE-Sim 3.0.0 (PyPI) without stalls; it prints the last index, one less."""
     case = dense(m, n, k, edge, edge, overlap=False, full_size_edges=True, drain=False)
     for (c, _, end, _), cycles in ((ws(case), ws_cycles), (os(case), os_cycles)):
         assert np.array_equal(c, case.a @ case.b)

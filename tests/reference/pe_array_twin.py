@@ -1,7 +1,7 @@
-"""What the systolic array means: one object for each PE, registers that pass things on at each tick.
+"""What the systolic array means: one object for each PE, registers that pass things on at a tick.
 
-A PE sees what its neighbours held before the tick. Wires of d cycles are queues of d entries. The matrices
-come as plain lists of Python integers; B as one dict {index: value} for each column and group.
+A PE sees what its neighbours held before the tick. Wires of d cycles are queues of d entries. The
+matrices come as plain lists of Python integers; B as one dict {index: value} per column and group.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def edge(part, size, full):
 
 
 class WeightStationaryPe:
-    """Holds the weights of one group and column; adds one product to the sum that comes from above."""
+    """Holds the weights of a group and column; adds a product to the sum that comes from above."""
 
     def __init__(self, row, add_latency):
         self.row = row
@@ -57,7 +57,7 @@ class WeightStationaryPe:
 
 def weight_stationary(a, b, group_size, rows, cols, add_latency, overlap, full_size_edges):
     """c, start and end of the folds, multiply-accumulates. b[col][group] = {index: value}."""
-    m, k, n, groups = len(a), len(a[0]), len(b), len(b[0])
+    m, n, groups = len(a), len(b), len(b[0])
     folds = []
     for columns in split(n, cols):
         for depth in split(groups, rows):
@@ -148,7 +148,7 @@ def weight_stationary(a, b, group_size, rows, cols, add_latency, overlap, full_s
 
 
 class OutputStationaryPe:
-    """Owns two banks of accumulators; a sum comes out of the adder some cycles after its operands went in."""
+    """Owns two banks of accumulators; a sum leaves the adder some cycles after its operands."""
 
     def __init__(self):
         self.accumulators = {}
@@ -247,11 +247,8 @@ def output_stationary(
         if not any(expected):
             break
         if not stream and current + 1 < len(folds):
-            if overlap:
-                free = bank_is_free(current + 1)
-            else:
-                free = current < 0 or expected[current] == 0
-            if free:
+            finished_before = current < 0 or expected[current] == 0
+            if bank_is_free(current + 1) if overlap else finished_before:
                 current += 1
                 start[current] = clock
                 stream = list(issue_order(current))
@@ -289,8 +286,7 @@ def output_stationary(
             for x in range(cols):
                 for f in range(current + 1):
                     height, count = heights[f], len(folds[f])
-                    done = drained[f][x] == height * count
-                    if done and x < cols:
+                    if drained[f][x] == height * count:
                         continue
                     if all(finished[f][r][x] == count for r in range(height)):
                         j, below = divmod(drained[f][x], height)
