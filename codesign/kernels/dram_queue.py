@@ -1,8 +1,4 @@
-"""Memory requests become DRAM commands: a first-ready, first-come controller with finite queues.
-
-`fresh_state`, `earliest_clock` and `issue` repeat those of `kernels/dram.py` word for word (a test compares them),
-because a cached kernel may call jitted functions of its own file only.
-"""
+"""Memory requests become DRAM commands: a first-ready, first-come controller with finite queues."""
 
 from __future__ import annotations
 
@@ -11,18 +7,12 @@ from numba import njit
 
 from codesign.kernels.dram import (
     ACT,
-    BANK,
     BUS,
-    BUS_CYCLES,
     CLASS,
     EFFECT,
     FAR,
-    GROUP,
     KEEP,
-    NEVER,
-    OPEN,
     OPEN_ROW,
-    OTHER_RANKS,
     PRE,
     PREA,
     RANK,
@@ -30,12 +20,11 @@ from codesign.kernels.dram import (
     RDA,
     REFA,
     REFB,
-    RULES,
-    RULES_END,
     SCOPE,
-    WINDOWS,
-    WINDOWS_END,
     WR,
+    earliest_clock,
+    fresh_state,
+    issue,
 )
 
 REQUEST, ROW, TOUCHED, NEXT, FREE = 0, 1, 2, 3, 4
@@ -51,67 +40,6 @@ SLOT_BITS, WAIT_SHIFT = 14, 46
 SLOTS = (1 << SLOT_BITS) - 1
 """A waiting request's key is its number above its slot: the smaller key is the older request. With the cycles that
 it still has to wait on top, the smallest key of all is the request to serve next. NONE stands for no request."""
-
-
-@njit(cache=True, nogil=True)
-def fresh_state(shape, banks):
-    """A channel with all banks closed and no history: clocks [class, node] and recent events [ring, node]."""
-    nodes = banks + shape[0] + 1
-    clocks = np.zeros((shape[3] + 1, nodes), dtype=np.int64)
-    clocks[OPEN_ROW, :banks] = -1
-    ring = np.full((shape[4], nodes, shape[5] + 1), NEVER, dtype=np.int64)
-    ring[:, :, 0] = 1
-    return clocks, ring
-
-
-@njit(cache=True, nogil=True, forceinline=True)
-def earliest_clock(place, book, clocks, command, bank):
-    """The first clock at which all timing rules allow a command, whatever the rows are."""
-    kind = book[command, CLASS]
-    clock = max(clocks[book[command, BUS], clocks.shape[1] - 1], clocks[kind, place[bank, 0]])
-    if book[command, SCOPE] != RANK:
-        clock = max(clock, clocks[kind, bank])
-    return clock
-
-
-@njit(cache=True, nogil=True, forceinline=True)
-def issue(place, book, shape, clocks, ring, command, bank, row, clock):
-    """Record a command: what may follow is pushed back, rows open or close."""
-    clocks[book[command, BUS], clocks.shape[1] - 1] = clock + book[command, BUS_CYCLES]
-    rank = place[bank, 0]
-    for k in range(book[command, RULES], book[command, RULES_END]):
-        level = book[k, 0]
-        kind = book[k, 1]
-        allowed = clock + book[k, 2]
-        if level == BANK:
-            clocks[kind, bank] = max(clocks[kind, bank], allowed)
-        elif level == RANK:
-            clocks[kind, rank] = max(clocks[kind, rank], allowed)
-        elif level == GROUP:
-            first = place[bank, 2]
-            for b in range(first, first + shape[2]):
-                clocks[kind, b] = max(clocks[kind, b], allowed)
-        else:
-            for other in range(len(place), len(place) + shape[0]):
-                if other != rank:
-                    clocks[kind, other] = max(clocks[kind, other], allowed)
-    for k in range(book[command, WINDOWS], book[command, WINDOWS_END]):
-        r = book[k, 0]
-        n = rank if book[k, 1] == RANK else bank
-        if k == book[command, WINDOWS] or r != book[k - 1, 0]:
-            at = ring[r, n, 0]
-            ring[r, n, at] = clock
-            ring[r, n, 0] = at + 1 if at < book[k, 4] else 1
-        kind = book[k, 2]
-        clocks[kind, n] = max(clocks[kind, n], ring[r, n, ring[r, n, 0]] + book[k, 3])
-    effect = book[command, EFFECT]
-    if effect != KEEP:
-        opened = row if effect == OPEN else -1
-        if book[command, SCOPE] == RANK:
-            first = place[bank, 1]
-            clocks[OPEN_ROW, first : first + shape[1]] = opened
-        else:
-            clocks[OPEN_ROW, bank] = opened
 
 
 @njit(cache=True, nogil=True, forceinline=True)

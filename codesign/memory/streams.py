@@ -1,0 +1,107 @@
+"""Streams of tiles through a DRAM: cycles and commands of moving bytes, simulated once per shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from codesign.config import CodesignError
+from codesign.memory.requests import Page, Policy, simulate_requests
+from codesign.memory.spec import DramSpec
+
+STREAM_MAPPING = "RoBaCoRaBgCh"
+"""Consecutive bursts go to other channels and bank groups, then along the row."""
+
+SIMULATED_BURSTS = 1 << 16
+"""Longer streams are simulated up to here, and go on at the rate of the second half."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What moving a run of bytes costs; cycles are DRAM clocks, commands those of all channels."""
+
+    cycles: int
+    commands: Mapping[str, int]
+    row_hit_rate: float
+    moved_bytes: int
+    """Whole bursts, so at least the bytes that were asked for."""
+
+
+def stream_cycles(
+    spec: DramSpec,
+    size_bytes: int,
+    *,
+    write: bool = False,
+    offset_bytes: int = 0,
+    pieces: int = 1,
+    stride_bytes: int = 0,
+    mapping: str = STREAM_MAPPING,
+    policy: Policy = "fr_fcfs",
+    page: Page = "open",
+) -> Stream:
+    """Cycles until `pieces` runs of `size_bytes`, `stride_bytes` apart, have been read or written.
+
+    Only the offset within a row of all channels and banks matters, so equal tiles at equal alignment are simulated
+    once. Raises CodesignError on negative sizes.
+    """
+    if size_bytes < 0 or offset_bytes < 0 or pieces < 0 or stride_bytes < 0:
+        raise CodesignError("a stream's size, offset, stride and pieces must not be negative")
+    shape = spec.organisation
+    page_bytes = shape.channels * shape.banks * shape.columns * shape.burst_bytes
+    key = _Key(spec)
+    return _stream(
+        key, size_bytes, write, offset_bytes % page_bytes, pieces, stride_bytes, mapping, policy, page
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Key:
+    """A DRAM compared by content."""
+
+    spec: DramSpec
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self.spec.fingerprint == other.spec.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.spec.fingerprint)
+
+
+@lru_cache(maxsize=4096)
+def _stream(
+    key: _Key,
+    size_bytes: int,
+    write: bool,
+    offset_bytes: int,
+    pieces: int,
+    stride_bytes: int,
+    mapping: str,
+    policy: Policy,
+    page: Page,
+) -> Stream:
+    spec = key.spec
+    burst = spec.organisation.burst_bytes
+    starts = offset_bytes + stride_bytes * np.arange(pieces, dtype=np.int64)
+    first, last = starts // burst, -(-(starts + size_bytes) // burst)
+    bursts = np.where(size_bytes > 0, last - first, 0)
+    total = int(bursts.sum())
+    if total == 0:
+        return Stream(0, {}, 0.0, 0)
+    simulated = min(total, SIMULATED_BURSTS)
+    ends = np.cumsum(bursts)
+    piece = np.searchsorted(ends, np.arange(simulated), side="right")
+    burst_index = first[piece] + np.arange(simulated) - (ends[piece] - bursts[piece])
+    capacity = spec.organisation.channels * spec.organisation.channel_bytes // burst
+    run = simulate_requests(
+        spec, burst_index % capacity * burst, write, mapping=mapping, policy=policy, page=page
+    )
+    cycles, commands = run.cycles, dict(run.commands)
+    if total > simulated:
+        half = simulated // 2
+        rate = (cycles - int(run.done[:half].max())) / (simulated - half)
+        cycles += round(rate * (total - simulated))
+        commands = {name: round(n * total / simulated) for name, n in commands.items()}
+    return Stream(cycles, commands, run.row_hit_rate, total * burst)
