@@ -4,7 +4,7 @@ Both dataflows multiply A (int64[m, k]) by B (k x n), compressed along k in grou
 values and index (int64[n, g, lanes], index counted within the group) hold the kept[n, g] non-zeros
 first. A PE does one multiply-accumulate per cycle; its mux picks one of the group's activations.
 Columns run in lock step: a group takes as many slots as its slowest column needs, at least one.
-Dense B has group_size 1.
+Dense B has group_size 1. m, n and k are at least 1.
 
 Cycles of fold f (u used rows and v used columns, R and C if `full_size_edges`; L = add_latency):
 
