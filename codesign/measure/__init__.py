@@ -1,0 +1,1 @@
+"""Simulations held against published, measured and peer-simulated numbers."""
