@@ -17,8 +17,8 @@ NAMES = workload_names()
 REQUIRED = [
     "resnet9", "resnet18", "resnet50", "vgg19", "mobilenet_v1", "vit_b16", "deit_s", "vit_cifar",
     "bert_base", "bert_large", "gpt2", "gpt2_medium", "gpt2_large", "gpt2_xl", "gpt3_xl",
-    "opt_125m", "opt_350m", "opt_1_3b", "opt_2_7b", "opt_6_7b", "opt_13b", "opt_30b", "opt_66b", "llama2_7b",
-    "llama2_13b", "llama2_70b", "llama3_8b",
+    "opt_125m", "opt_350m", "opt_1_3b", "opt_2_7b", "opt_6_7b", "opt_13b", "opt_30b", "opt_66b",
+    "llama2_7b", "llama2_13b", "llama2_70b", "llama3_8b",
 ]  # fmt: skip
 
 
