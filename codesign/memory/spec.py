@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, PositiveInt, model_validator
@@ -73,11 +73,24 @@ class Standard(Spec):
     constraints: tuple[Constraint, ...]
 
     @model_validator(mode="after")
-    def _commands_are_known(self) -> Standard:
-        for row in self.constraints:
-            for command in (*row.after, *row.before):
-                if command not in self.commands:
-                    raise CodesignError(f"constraint on unknown command {command} of {self.name}")
+    def _rules_fit_commands(self) -> Standard:
+        """A rule below the rank speaks of commands to one bank; only ranks and banks have windows."""
+        absent = sorted(set(BASE_COMMANDS) - {"REFB"} - self.commands.keys())
+        if absent:
+            raise CodesignError(f"{self.name} lacks the command {absent[0]}")
+        for i, row in enumerate(self.constraints):
+            below_rank = row.level in ("bank_group", "bank")
+            for name in (*row.after, *row.before):
+                if name not in self.commands:
+                    raise CodesignError(f"constraints.{i}: no command is called {name}")
+                if below_rank and self.commands[name].scope != "bank":
+                    raise CodesignError(f"constraints.{i}: {name} is not to one {row.level}")
+            if row.window > 1 and row.level not in ("rank", "bank"):
+                raise CodesignError(f"constraints.{i}: a window is of a rank or a bank")
+        for read, closing in (("RD", "RDA"), ("WR", "WRA")):
+            for row in self.constraints:
+                if (read in row.before) != (closing in row.before):
+                    raise CodesignError(f"{read} and {closing} must wait for the same commands")
         return self
 
 
@@ -172,6 +185,20 @@ class DramSpec(Spec):
     def cycles(self) -> dict[str, int]:
         """Cycles of every timing by name."""
         return {name: timing.cycles for name, timing in self.timings.items()}
+
+    def model_copy(
+        self, *, update: Mapping[str, Any] | None = None, deep: bool = False
+    ) -> DramSpec:
+        """A copy that does not keep what was worked out from the old values."""
+        copy = super().model_copy(update=update, deep=deep)
+        for name in ("tables", "key"):
+            copy.__dict__.pop(name, None)
+        return copy
+
+    @cached_property
+    def key(self) -> str:
+        """The fingerprint, worked out once."""
+        return self.fingerprint
 
     @cached_property
     def tables(self) -> DramTables:

@@ -64,10 +64,10 @@ class _Key:
     spec: DramSpec
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and self.spec.fingerprint == other.spec.fingerprint
+        return isinstance(other, _Key) and self.spec.key == other.spec.key
 
     def __hash__(self) -> int:
-        return hash(self.spec.fingerprint)
+        return hash(self.spec.key)
 
 
 @lru_cache(maxsize=4096)
