@@ -8,6 +8,7 @@ from codesign.report import quantities as q
 from codesign.report.study import (
     AREA,
     ENERGY,
+    FINE,
     Run,
     Scenario,
     Study,
@@ -22,6 +23,9 @@ _WAITS = {
     "vector": "vector work",
     "imbalance": "waiting for the slowest lane",
     "underfilled": "array work that leaves part of the array empty",
+    "weight load": "loading of stationary weights",
+    "selection": "selection of the weights to keep",
+    "update": "the optimiser's update",
     "latency": "waiting for results that it depends on",
 }
 
@@ -131,7 +135,9 @@ def work_sentence(scenario: Scenario) -> str:
 def layers_sentence(scenario: Scenario) -> str:
     """How much of the fastest run the three slowest groups of layers take."""
     run = scenario.fastest
-    groups = {name: sum(op.cycles for op in ops) for name, ops in layer_groups(run.ops).items()}
+    groups = {
+        name: sum(op.cycles for op in ops) for name, ops in layer_groups(run.ops, FINE).items()
+    }
     total = sum(groups.values())
     slowest = sorted(groups.items(), key=lambda item: (-item[1], item[0]))[:3]
     names = ", ".join(q.one_line(name, 40) for name, _ in slowest)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from codesign.report import quantities as q
 from codesign.report.svg import (
@@ -269,7 +269,8 @@ class Lane:
     """A row of a timeline: intervals (start, end, text), in the axis' unit."""
 
     label: str
-    spans: Sequence[tuple[float, float, str]] = field(default=())
+    spans: Sequence[tuple[float, float, str]]
+    colour: int = 0
 
 
 def timeline(
@@ -283,7 +284,7 @@ def timeline(
         room = width - left - 12
         parts: list[str] = []
         y = 4.0
-        for i, lane in enumerate(lanes):
+        for lane in lanes:
             if phone:
                 parts.append(label(0, y + 11, lane.label, "mu ha"))
                 y += 16
@@ -292,7 +293,7 @@ def timeline(
             for start, end, text in _merge(lane.spans, 0.5 * length / room):
                 x = left + room * start / length
                 wide = max(room * (end - start) / length, 0.6)
-                parts.append(bar(x, y, wide, 18, f"f{i % len(PALETTE)}", text))
+                parts.append(bar(x, y, wide, 18, f"f{lane.colour % len(PALETTE)}", text))
             y += 24
         values = ticks(length, max(2, int(room // 90)))
         for value in values:
@@ -352,8 +353,8 @@ def heat(
             )
             first = 0
             for i in range(1, len(values) + 1):
-                if i == len(values) or round(values[i] * 25) != round(values[first] * 25):
-                    note = f"{title_}: {q.share(values[first])} at {q.share(first / len(values))}"
+                if i == len(values) or round(values[i] * 20) != round(values[first] * 20):
+                    note = f"{q.share(values[first])} at {q.share(first / len(values))} of the run"
                     parts.append(
                         _cell(left + first * wide, y, (i - first) * wide, 20, values[first], note)
                     )

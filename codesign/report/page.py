@@ -175,10 +175,9 @@ def page(
 
 def _facts(found: Study) -> str:
     results = found.results
-    workloads = len({s.workload for s in found.scenarios})
     kinds = sorted({f"{r.kind} at {r.fidelity} fidelity" for r in results})
     return (
-        f"{_count(len(results), 'run')} of {_count(workloads, 'workload')} on "
+        f"{_count(len(results), 'run')} in {_count(len(found.scenarios), 'comparison')} on "
         f"{_count(len(found.archs), 'machine')}, {' and '.join(kinds)}, "
         f"{sum(len(r.ops) for r in results):,} operators in all."
     )
@@ -263,9 +262,9 @@ def _notes(found: Study) -> tuple[Note, ...]:
     operators: dict[str, dict[str, list[int]]] = {}
     for scenario in found.scenarios:
         for run in scenario.runs:
-            for note in run.result.notes:
-                operators.setdefault(note, {}).setdefault(run.label, []).append(0)
             counts = Counter(op.note for op in run.ops if op.note)
+            for note in run.result.notes:
+                counts.setdefault(note, 0)
             for note, count in counts.items():
                 operators.setdefault(note, {}).setdefault(run.label, []).append(count)
     return tuple(

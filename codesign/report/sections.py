@@ -14,10 +14,10 @@ from codesign.report import quantities as q
 from codesign.report.figures import Column, Lane, Point, Stack
 from codesign.report.study import (
     BOUNDS,
+    FINE,
     LATENCY,
     MATMULS,
     METRICS,
-    TRAINING_PARTS,
     Run,
     Scenario,
     Study,
@@ -28,7 +28,7 @@ from codesign.report.study import (
 )
 from codesign.report.svg import PALETTE, Figure
 
-_STRIPS = 240
+_STRIPS = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +140,20 @@ def work(scenario: Scenario, prefix: str) -> Figure:
         "An operator's time is what it adds to the run's end; the parts add up to the latency.",
         scenario,
         [(run.label, cycles_by_work(scenario, run), run, False) for run in scenario.runs],
-        TRAINING_PARTS if scenario.phase == "training" else (),
+        _parts(scenario),
     )
+
+
+def _parts(scenario: Scenario) -> tuple[str, ...]:
+    """The parts of the time of a scenario, in the order that gives them their colours."""
+    seen = {part: None for run in scenario.runs for part in cycles_by_work(scenario, run)}
+    return tuple(seen)
 
 
 def layers(scenario: Scenario, prefix: str, most: int = 16) -> Figure:
     """Time of the slowest groups of layers, split by what bounds their operators."""
     runs = scenario.shown
-    grouped = [layer_groups(run.ops) for run in runs]
+    grouped = [layer_groups(run.ops, FINE) for run in runs]
     slow = sorted(
         grouped[-1], key=lambda name: (-sum(op.cycles for op in grouped[-1][name]), name)
     )[:most]
@@ -266,12 +272,12 @@ def timeline(scenario: Scenario, prefix: str) -> Figure:
         key = training_part(op) if scenario.phase == "training" else op.kind
         text = f"{q.one_line(op.name, 60)}: {op.cycles:,} cycles, {op.bound_by}"
         lanes.setdefault(key, []).append((op.start_cycle * step, op.end_cycle * step, text))
-    order = [*TRAINING_PARTS, *lanes]
+    order = _parts(scenario)
     return figures.timeline(
         f"{prefix}-timeline",
         f"{scenario.title}: what ran when",
         f"The fastest run, {run.label}.",
-        [Lane(key, lanes[key]) for key in sorted(lanes, key=order.index)],
+        [Lane(key, lanes[key], order.index(key)) for key in sorted(lanes, key=order.index)],
         run.result.cycles * step or 1.0,
         f"time ({unit})",
     )

@@ -12,7 +12,9 @@ from codesign.metrics.result import OpResult, Result
 from codesign.report import quantities as q
 
 MATMULS = frozenset({"conv", "gemm", "attention"})
-BOUNDS = ("compute", "memory", "vector", "imbalance", "underfilled", "latency")
+BOUNDS = ("compute", "memory", "vector", "imbalance", "underfilled", "latency", "update")
+FINE = 48
+"""Groups of layers of which a figure shows the slowest."""
 TRAINING_PARTS = ("forward", "backward-data", "backward-weight", "update", "vector")
 
 

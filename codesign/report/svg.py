@@ -30,7 +30,9 @@ CSS = (
     ".da{stroke-dasharray:4 3}.ha{paint-order:stroke;stroke:var(--bg);stroke-width:3.5px;"
     "stroke-linejoin:round}.sp{stroke:var(--bg);stroke-width:1}"
     + "".join(f".c{i}{{fill:url(#p{i}) {c}}}.f{i}{{fill:{c}}}" for i, c in enumerate(PALETTE))
-    + ".o{stroke:var(--bg);stroke-width:.7;fill-opacity:.85}"
+    + "@media print{"
+    + "".join(f".c{i}{{fill:{c}}}" for i, c in enumerate(PALETTE))
+    + "}.o{stroke:var(--bg);stroke-width:.7;fill-opacity:.85}"
 )
 LIGHT = "--fg:#1b1f24;--muted:#57606a;--line:#d0d7de;--bg:#ffffff"
 NARROW_PX = 360

@@ -148,7 +148,7 @@ def make_result(
             Assumption("clock_mhz", CLOCK_MHZ, "unverified", "a reader's notes on the paper"),
             Assumption("dram.latency_cycles", 40, "assumed", "no value published"),
         ),
-        notes=(),
+        notes=(note,) if note else (),
         seed=7,
         trace_fingerprint="a1b2c3d4e5f6a7b8",
         arch_fingerprint=f"{arch}-0123456789",
