@@ -35,6 +35,10 @@ KERNEL_CACHE = "codesign/kernels/__init__.py"
 TEST_SCOREBOARD = "tests/kernels/test_scoreboard.py"
 TEST_PE_ARRAY = "tests/kernels/test_pe_array.py"
 TEST_CACHE = "tests/kernels/test_cache.py"
+CLI = "codesign/cli"
+TEST_PRINTED = "tests/cli/test_printed_result.py"
+TEST_COMMAND_LINE = "tests/cli/test_command_line.py"
+TEST_BAD_INPUT = "tests/cli/test_bad_input.py"
 
 MUTATIONS = (
     # The heap breaks ties the wrong way round, or not at all when it sinks an entry.
@@ -104,6 +108,17 @@ MUTATIONS = (
     # The cache does not look at the content of kernel files, or keeps too many folders.
     Mutation(KERNEL_CACHE, "digest.update(source.read_bytes())", "pass", TEST_CACHE),
     Mutation(KERNEL_CACHE, "_FOLDERS_KEPT = 5", "_FOLDERS_KEPT = 6", TEST_CACHE),
+    # Help loads NumPy; text of users is taken for markup; control characters reach the terminal.
+    Mutation(
+        f"{CLI}/suggest.py", "import click\n", "import click\nimport numpy\n", TEST_COMMAND_LINE
+    ),
+    Mutation(f"{CLI}/console.py", "markup=False, emoji=False", "markup=True", TEST_PRINTED),
+    Mutation(f"{CLI}/__init__.py", "c.isprintable() or", "True or", TEST_COMMAND_LINE),
+    # Energies are printed in another unit than the column's; the baseline asked for is not used.
+    Mutation(f"{CLI}/tables.py", "/ PJ_PER_J for", "/ 1e9 for", TEST_PRINTED),
+    Mutation(f"{CLI}/compare.py", "first = _baseline(baseline, cells)", "first = 0", TEST_PRINTED),
+    # The second of two values for one path wins without a word.
+    Mutation(f"{CLI}/inputs.py", "if path in overrides:", "if False:", TEST_BAD_INPUT),
 )
 
 

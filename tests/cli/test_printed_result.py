@@ -59,6 +59,7 @@ def row(out: str, label: str) -> list[str]:
 
 def test_rows_add_up_to_the_total(codesign, fake) -> None:
     out = codesign(*RUN).out
+    assert " ".join(row(out, "layer ")) == "layer ops cycles µs % % bound by nJ kB"
     assert row(out, "stem ")[:5] == ["stem", "1", "1,000", "5.0", "1"]
     assert row(out, "layers.0-11.attention ")[:3] == ["layers.0-11.attention", "12", "36,000"]
     assert row(out, "layers.0-11.mlp ")[:3] == ["layers.0-11.mlp", "12", "60,000"]
