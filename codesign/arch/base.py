@@ -180,6 +180,10 @@ class Machine(ABC, Generic[S]):
     def stored_bytes(self, op: Op, sparse: Sparse) -> int:
         """Bytes of B in memory, as the machine stores it, without any padding."""
 
+    def moved_bytes(self, op: Op) -> int:
+        """Bytes that an operator without products must read and write, once."""
+        return op.read_bytes + op.write_bytes
+
     @abstractmethod
     def components(self) -> Sequence[Component]:
         """The blocks that metrics charge energy and area for."""

@@ -93,7 +93,7 @@ class Sat(SystolicMachine[SatSpec]):
 
     def group(self, op: Op) -> int:
         pattern = self._sparse_operand(op)
-        if pattern.is_dense or op.k < 2:
+        if pattern.is_dense or op.k < 2 or (isinstance(pattern, NM) and op.k <= pattern.n):
             return 1
         wanted = pattern.m if isinstance(pattern, NM) else self.spec.array.max_group
         return min(wanted, self.spec.array.max_group)
@@ -186,6 +186,12 @@ class Sat(SystolicMachine[SatSpec]):
         if op.weight is None or op.phase is Phase.BACKWARD_WEIGHT:
             return True
         return op.b_changes and not self.spec.array.pregenerate_weights
+
+    def held_density(self, op: Op) -> float:
+        return 1.0 if op.b_pattern.is_dense else super().held_density(op)
+
+    def loaded_density(self, op: Op) -> float:
+        return 1.0 if self.selected_at_use(op) else self.held_density(op)
 
     def b_bytes(self, op: Op, table: TileTable, stored: Int64) -> Int64:
         if self.selected_at_use(op) or op.b_pattern.is_dense:

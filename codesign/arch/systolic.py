@@ -7,6 +7,7 @@ from collections.abc import Mapping as MappingABC
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from typing import ClassVar, TypeVar
 
 import numpy as np
@@ -14,7 +15,8 @@ import numpy as np
 from codesign.arch.base import ArchSpec, Fidelity, Machine, Mapping, Sparse
 from codesign.arch.parts import Component, DramLink, Scratchpad, VectorUnit
 from codesign.config import CodesignError, Spec
-from codesign.schedule.fitting import Budget, best_tiling, loads
+from codesign.schedule.estimate import Layout, estimate
+from codesign.schedule.fitting import Budget, best_tiling
 from codesign.schedule.folds import (
     Array,
     Lanes,
@@ -172,9 +174,9 @@ class SystolicMachine(Machine[S]):
             if dataflow == "is" and op.b_shared:
                 continue
             laid = transposed(op) if dataflow == "is" else op
-            best = best_tiling(
-                laid, self.budget(laid, dataflow), lambda o, t, d=dataflow: self.estimate(o, t, d)
-            )
+            layout = self.layout(laid, dataflow)
+            cost = partial(estimate, layout=layout)
+            best = best_tiling(laid, self.budget(laid, dataflow), cost)
             if best is not None:
                 cycles, tiling = best
                 found.append((cycles, dataflow, tiling.swapped() if dataflow == "is" else tiling))
@@ -194,62 +196,37 @@ class SystolicMachine(Machine[S]):
         inputs, weights = buffers.input, buffers.weight
         if dataflow == "is":
             inputs, weights = weights, inputs
-        density = (
-            min(1.0, self.slots(op) / group) * self.stored_bits(op) / ceil_bytes(8, op.b_dtype)
-        )
         return Budget(
             a_bytes=inputs.capacity_bytes // 2,
             b_bytes=weights.capacity_bytes // 2,
             c_bytes=buffers.output.capacity_bytes // 2,
             n_granule=self.array.cols,
             k_granule=group * (1 if dataflow == "os" else self.array.rows),
-            b_density=density,
+            b_density=self.held_density(op),
             sum_bytes=self.sum_bytes,
-            splits_k=dataflow == "os",
         )
 
-    def estimate(self, op: Op, tiling: Tiling, dataflow: str) -> tuple[float, float]:
-        """Cycles and traffic of a tiling by closed forms: the array or the link, and both ends."""
-        array = self.paced_array(op)
-        group, slots = self.group(op), max(self.slots(op), self.paced_array(op).feed_slots)
-        groups = -(-op.k // group)
-        col_folds = _folds(op.n, tiling.n, array.cols)
-        tiles_m, last_m = -(-op.m // tiling.m), (op.m - 1) % tiling.m + 1
-        if dataflow != "os":
-            row_folds = _folds(groups, -(-tiling.k // group), array.rows)
-            load = array.rows * slots * array.load_cycles_per_slot
-            rows = (tiles_m - 1) * max(tiling.m * slots, load) + max(last_m * slots, load)
-            compute = op.groups * col_folds * row_folds * rows
-        else:
-            tiles_n, last_n = -(-op.n // tiling.n), (op.n - 1) % tiling.n + 1
-            turns = 0
-            for m, many_m in ((tiling.m, tiles_m - 1), (last_m, 1)):
-                for n, many_n in ((tiling.n, tiles_n - 1), (last_n, 1)):
-                    folds = -(-m // array.rows) * -(-n // array.cols)
-                    full, rest = divmod(folds, array.interleave)
-                    one = full * max(array.interleave, array.accumulate_latency)
-                    one += max(rest, array.accumulate_latency) if rest else 0
-                    turns += many_m * many_n * one
-            compute = op.groups * turns * groups * slots
-        times_a, times_b = loads(op, tiling)
-        density = (
-            min(1.0, self.slots(op) / group) * self.stored_bits(op) / ceil_bytes(8, op.b_dtype)
+    def held_density(self, op: Op) -> float:
+        """Bytes of B in a scratchpad over its dense bytes."""
+        kept = min(1.0, self.slots(op) / self.group(op))
+        return kept * self.stored_bits(op) / ceil_bytes(8, op.b_dtype)
+
+    def loaded_density(self, op: Op) -> float:
+        """Bytes of B that cross the link over its dense bytes."""
+        return self.held_density(op)
+
+    def layout(self, op: Op, dataflow: str) -> Layout:
+        """What ranks an operator's tilings."""
+        return Layout(
+            array=self.paced_array(op),
+            link=self.link(),
+            group=self.group(op),
+            slots=self.slots(op),
+            a_bytes=op.a_bytes,
+            b_bytes=op.b_bytes * self.loaded_density(op),
+            c_bytes=op.c_bytes,
+            holds_sums=dataflow == "os",
         )
-        traffic = op.a_bytes * times_a + op.b_bytes * density * times_b + op.c_bytes
-        first = (
-            min(1.0, tiling.m * tiling.k * tiling.groups / (op.m * op.k * op.groups)) * op.a_bytes
-        )
-        first += min(1.0, tiling.n * tiling.k * tiling.groups / (op.n * op.k * op.groups)) * (
-            op.b_bytes * density
-        )
-        last = op.c_bytes * min(
-            1.0, tiling.m * tiling.n * tiling.groups / (op.m * op.n * op.groups)
-        )
-        bandwidth = self.link().bytes_per_cycle
-        if bandwidth is None:
-            return compute, traffic
-        ends = first + last
-        return max(compute, (traffic - ends) / bandwidth) + ends / bandwidth, traffic
 
     def lower(self, op: Op, mapping: Mapping, sparse: Sparse, fidelity: Fidelity) -> Program:
         steps = Steps(self.units(), self.actions)
@@ -285,7 +262,7 @@ class SystolicMachine(Machine[S]):
         streamed, stationary = (b, a) if mapping.dataflow == "is" else (a, b)
         if fidelity is Fidelity.TILE:
             return emit_outline(
-                steps, self.link(), product_outline(table, cycles, streamed, stationary, macs)
+                steps, self.link(), product_outline(table, cycles, self.link(), streamed, stationary, macs)
             )
         return emit_product(
             steps, table, cycles,
@@ -365,12 +342,16 @@ class SystolicMachine(Machine[S]):
         steps.tally("output_read", (sums - begun + finished) * self.sum_bytes)
         steps.tally("register", int(macs.sum() * (a_width + b_width + 2 * self.sum_bytes)))
 
+    def moved_bytes(self, op: Op) -> int:
+        stream, _ = self.stream(op)
+        return op.read_bytes + stream.write_bytes
+
     def emit_vector(self, steps: Steps, op: Op, fidelity: Fidelity) -> tuple[Int64, Int64]:
         """Append the steps of an operator that streams through lanes."""
         stream, buffer = self.stream(op)
         stream.tally(steps, buffer)
         if fidelity is Fidelity.TILE:
-            return emit_outline(steps, self.link(), stream.outline())
+            return emit_outline(steps, self.link(), stream.outline(self.link()))
         return stream.emit(steps, self.link())
 
     def stream(self, op: Op) -> tuple[Stream, str]:
@@ -438,9 +419,3 @@ def stream_buffer(name: str, lanes: VectorUnit) -> Component:
         name=f"{name} buffer", kind="sram", actions=(f"{name}_buffer_read", f"{name}_buffer_write"),
         capacity_bytes=lanes.buffer_bytes,
     )  # fmt: skip
-
-
-def _folds(size: int, tile: int, block: int) -> int:
-    """Folds along one axis when every tile starts a new one."""
-    tiles = -(-size // tile)
-    return (tiles - 1) * -(-tile // block) + -(-(size - (tiles - 1) * tile) // block)

@@ -33,7 +33,7 @@ def roofline(op: Op, machine: AnyMachine, sparse: Sparse, executed_macs: int) ->
         moved = (op.a_bytes + machine.stored_bytes(op, sparse) + op.c_bytes) * op.repeats
     else:
         compute = 0
-        moved = (op.read_bytes + op.write_bytes) * op.repeats
+        moved = machine.moved_bytes(op) * op.repeats
     bandwidth = machine.dram_bytes_per_cycle
     memory = 0 if math.isinf(bandwidth) else math.ceil(moved / bandwidth)
     return Bound(compute, memory, moved)

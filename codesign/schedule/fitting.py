@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from codesign.schedule.tiling import Tiling
 from codesign.trace.op import Conv, Op, Phase, ceil_bytes
@@ -14,7 +15,6 @@ class Budget:
     """Bytes that one tile may take of each scratchpad, and the sizes that tiles are multiples of.
 
     `b_density` is stored bytes of B over its dense bytes; `sum_bytes` the width of a partial sum.
-    `splits_k` also tries a shorter reduction where the whole fits, which leaves room for more rows.
     """
 
     a_bytes: int
@@ -24,13 +24,13 @@ class Budget:
     k_granule: int
     b_density: float
     sum_bytes: int
-    splits_k: bool = False
 
 
 Cost = Callable[[Op, Tiling], tuple[float, float]]
 """Estimated cycles and off-chip bytes of a tiling."""
-SLACK = 1.02
-"""Tilings within this factor of the fastest count as equally fast; the one with least traffic wins."""
+SLACK = 1.01
+"""Tilings within this factor of the fastest count as equal; the one with least traffic wins."""
+_SHORTER = 2
 
 
 def best_tiling(op: Op, budget: Budget, cost: Cost) -> tuple[float, Tiling] | None:
@@ -46,20 +46,27 @@ def best_tiling(op: Op, budget: Budget, cost: Cost) -> tuple[float, Tiling] | No
 
 
 def fitting_tilings(op: Op, budget: Budget) -> Iterator[Tiling]:
-    """For each n tile (the whole, or halves of it), the largest k and m tiles that fit, in both orders."""
+    """For each n tile (the whole, or halves of it), long reductions that fit and as many rows as fit.
+
+    A shorter reduction leaves room for more rows, fewer rows start sooner: both are halved up to
+    `_SHORTER` times, and both orders of the outer loops are tried.
+    """
     b_width = ceil_bytes(8, op.b_dtype) / 8 * budget.b_density
     for n in _halvings(op.n, budget.n_granule):
+        tried = 0
         for k in _halvings(op.k, budget.k_granule):
             if n * k * b_width > budget.b_bytes:
                 continue
-            m = _largest_m(op, n, k, budget)
-            if m is None:
+            most = _largest_m(op, n, k, budget)
+            if most is None:
                 continue
-            groups = _groups_that_fit(op, m, n, k, budget, b_width)
-            yield Tiling(m, n, k, groups, "mn")
-            if m < op.m and n < op.n:
-                yield Tiling(m, n, k, groups, "nm")
-            if (k == op.k and not budget.splits_k) or _half(k, budget.k_granule) * 4 < op.k:
+            for m in islice(_halvings(most, min(most, _row_granule(op))), 1 + _SHORTER):
+                groups = _groups_that_fit(op, m, n, k, budget, b_width)
+                yield Tiling(m, n, k, groups, "mn")
+                if m < op.m and n < op.n:
+                    yield Tiling(m, n, k, groups, "nm")
+            tried += 1
+            if most == op.m or tried > _SHORTER:
                 break
 
 
@@ -138,16 +145,3 @@ def _groups_that_fit(op: Op, m: int, n: int, k: int, budget: Budget, b_width: fl
         budget.c_bytes // (m * n * budget.sum_bytes),
     )
     return max(1, min(op.groups, *per_group))
-
-
-def loads(op: Op, tiling: Tiling) -> tuple[int, int]:
-    """How often the whole of A and of B crosses the link."""
-    tiles_m, tiles_n = -(-op.m // tiling.m), -(-op.n // tiling.n)
-    tiles_k = -(-op.k // tiling.k)
-    if tiling.order == "mn":
-        a = tiles_n if tiles_k > 1 else 1
-        b = tiles_m if tiles_n * tiles_k > 1 else 1
-    else:
-        a = tiles_n if tiles_m * tiles_k > 1 else 1
-        b = tiles_m if tiles_k > 1 else 1
-    return a, b

@@ -27,6 +27,8 @@ STATIONARY_LOAD = Unit("stationary_load")
 
 DRAM_READ, DRAM_WRITE, MAC = "dram_read", "dram_write", "mac"
 
+_CHUNK_DOUBLINGS = 6
+
 
 @dataclass(frozen=True, slots=True)
 class Link:
@@ -44,6 +46,17 @@ class Link:
     @property
     def delay(self) -> int:
         return 0 if self.bytes_per_cycle is None else self.latency_cycles
+
+
+    def turns(self, size_bytes: float, count: int, busy_cycles: float, result_cycles: float) -> float:
+        """Cycles that a double buffer takes for `count` transfers and the work on what they bring.
+
+        Transfer j + 2 waits for the results of the work on transfer j, which come `result_cycles` after it.
+        """
+        if self.bytes_per_cycle is None or count <= 2:
+            return 0.0
+        waits = (count - 2) * (self.latency_cycles + result_cycles)
+        return (size_bytes / self.bytes_per_cycle + waits + busy_cycles) / 2
 
 
 def bytes_of(elements: Int64, dtype: str) -> Int64:
@@ -203,22 +216,33 @@ def emit_outline(steps: Steps, link: Link, outline: Outline) -> tuple[Int64, Int
 
 
 def product_outline(
-    table: TileTable, cycles: TileCycles, streamed: Operand, stationary: Operand, macs: Int64
+    table: TileTable,
+    cycles: TileCycles,
+    link: Link,
+    streamed: Operand,
+    stationary: Operand,
+    macs: Int64,
 ) -> Outline:
     """The few numbers of a tiled product."""
     c_bytes = bytes_of(table.c_elements[table.last_k], table.op.c_dtype)
+    waits = np.maximum(0, cycles.fill[1:] - cycles.tail[:-1])
+    held = int(cycles.fill[0] + cycles.body.sum() + cycles.tail.sum() + waits.sum())
     operands = (streamed, stationary)
     chosen = [
         Selection(s.unit, s.action, s.busy_cycles[o.loads], s.count[o.loads])
         for o in operands
         if (s := o.selection) is not None
     ]
+    last = int(cycles.latency[-1])
+    moved = [(int(o.size_bytes[o.loads].sum()), int(o.loads.sum())) for o in operands]
+    moved.append((int(c_bytes.sum()), len(c_bytes)))
+    turns = max(link.turns(size, count, held, last) for size, count in moved)
     return Outline(
         unit=ARRAY.name,
         action=MAC,
         count=int(macs.sum()),
-        compute_cycles=int(cycles.fill[0] + cycles.body.sum() + cycles.tail.sum()),
-        latency_cycles=int(cycles.latency[-1]),
+        compute_cycles=held,
+        latency_cycles=last + max(0, round(turns) - held),
         head_bytes=sum(int(o.size_bytes[0]) for o in operands),
         read_bytes=sum(int(o.size_bytes[o.loads].sum()) for o in operands),
         write_bytes=int(c_bytes.sum()),
@@ -249,17 +273,35 @@ class Stream:
     def write_bytes(self) -> int:
         return self.op.write_bytes + self.extra_write_bytes
 
-    @property
-    def chunks(self) -> int:
+    def chunks(self, link: Link) -> int:
+        """Into how many chunks, each at most half the buffer, the work is cut to end soonest.
+
+        More chunks overlap better and wait more often: for the link's latency, for the last lanes.
+        """
+        op = self.op
+        most = max(op.read_bytes, self.write_bytes)
+        fewest = max(1, min(op.elements, -(-most // self.chunk_bytes)))
+        counts = [fewest << i for i in range(_CHUNK_DOUBLINGS)]
+        counts = [count for count in counts if count <= max(fewest, op.elements // self.lanes)]
+        return min(counts, key=lambda count: self.estimate(count, link))
+
+    def estimate(self, chunks: int, link: Link) -> float:
+        """Cycles in equal chunks, as for a product's tiles."""
+        compute = chunks * -(-self.op.elements // (chunks * self.lanes)) * self.cycles_per_element
+        if link.bytes_per_cycle is None:
+            return compute
+        read, write = (n / link.bytes_per_cycle for n in (self.op.read_bytes, self.write_bytes))
         most = max(self.op.read_bytes, self.write_bytes)
-        return max(1, min(self.op.elements, -(-most // self.chunk_bytes)))
+        turns = link.turns(most, chunks, compute, self.latency_cycles)
+        ends = (read + write) / chunks
+        return max(compute, read + write - ends, turns) + ends
 
     def compute_cycles(self, elements: Int64) -> Int64:
         """Cycles of chunks of so many elements."""
         return -(-elements // self.lanes) * self.cycles_per_element
 
-    def outline(self) -> Outline:
-        op, chunks = self.op, self.chunks
+    def outline(self, link: Link) -> Outline:
+        op, chunks = self.op, self.chunks(link)
         return Outline(
             unit=self.unit,
             action=self.action,
@@ -275,7 +317,7 @@ class Stream:
 
     def emit(self, steps: Steps, link: Link) -> tuple[Int64, Int64]:
         """Append the steps; return those that free the buffers and those that end the work."""
-        op, chunks = self.op, self.chunks
+        op, chunks = self.op, self.chunks(link)
         at = np.arange(chunks)
         elements = share(op.elements, chunks)
         moved_in, moved_out = share(op.read_bytes, chunks), share(self.write_bytes, chunks)
