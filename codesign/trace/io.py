@@ -20,6 +20,7 @@ VERSION = 1
 _OP_FIELDS = {f.name: f for f in fields(Op)}
 _CONV_FIELDS = {f.name for f in fields(Conv)}
 _INTEGERS = {f.name for f in fields(Op) if f.type == "int"}
+_FLAGS = {f.name for f in fields(Op) if f.type == "bool"}
 _TEXTS = {"name", "layer", "function", "a_dtype", "b_dtype", "c_dtype"}
 
 
@@ -122,6 +123,8 @@ def _field(where: str, key: str, value: Any) -> Any:
         raise CodesignError(f"{where} is a whole number from 0, got {value!r:.40}")
     if key in _TEXTS and not isinstance(value, str):
         raise CodesignError(f"{where} is a text, got {value!r:.40}")
+    if key in _FLAGS and not isinstance(value, bool):
+        raise CodesignError(f"{where} is true or false, got {value!r:.40}")
     if key.endswith("_dtype") and value not in DTYPE_BYTES:
         raise CodesignError(f"{where}: no data type {value!r:.40}")
     match key:
@@ -131,31 +134,30 @@ def _field(where: str, key: str, value: Any) -> Any:
                 raise CodesignError(f"{where} is one of {', '.join(choices)}, got {value!r:.40}")
             return choices(value)
         case "conv":
-            if value is None:
-                return None
-            if not isinstance(value, dict) or not set(value) <= _CONV_FIELDS:
-                raise CodesignError(f"{where} has fields that a convolution has not")
-            if not all(
-                isinstance(size, int) and not isinstance(size, bool) for size in value.values()
-            ):
-                raise CodesignError(f"{where} holds whole numbers")
-            try:
-                return Conv(**value)
-            except TypeError as error:
-                raise CodesignError(f"{where}: {error}") from None
+            return None if value is None else _conv_from_json(where, value)
         case "a_pattern" | "b_pattern":
             return parse_pattern(value)
         case "weight":
             if value is not None and not isinstance(value, str):
                 raise CodesignError(f"{where} is a text, got {value!r:.40}")
-        case "b_shared":
-            if not isinstance(value, bool):
-                raise CodesignError(f"{where} is true or false, got {value!r:.40}")
         case "deps":
             if not isinstance(value, list) or not all(isinstance(dep, str) for dep in value):
                 raise CodesignError(f"{where} is a list of operator names")
             return tuple(value)
     return value
+
+
+def _conv_from_json(where: str, value: Any) -> Conv:
+    if not isinstance(value, dict) or not set(value) <= _CONV_FIELDS:
+        raise CodesignError(f"{where} has fields that a convolution has not")
+    for key, size in value.items():
+        padding = key.startswith("padding") and _is_count(abs(size) if type(size) is int else None)
+        if not (padding or (_is_count(size) and size >= 1)):
+            raise CodesignError(f"{where}.{key} is a whole number from 1, got {size!r:.40}")
+    try:
+        return Conv(**value)
+    except TypeError as error:
+        raise CodesignError(f"{where}: {error}") from None
 
 
 def _mask_from_json(op: str, entry: object) -> Mask:

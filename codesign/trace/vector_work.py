@@ -55,7 +55,6 @@ FUNCTIONS: Mapping[str, Function] = {
     "tanh": Function(_E, Work(1, 0, 1, 1, 1), Work(1, 3, 0, 2, 1)),
     "add": Function(_E, Work(1, 1, 0, 2, 1)),
     "add_parameter": Function(_E, Work(1, 1, 0, 1, 1)),
-    "scale_parameter": Function(_E, Work(1, 1, 0, 1, 1), Work(1, 3, 0, 2, 1)),
     "multiply": Function(_E, Work(1, 1, 0, 2, 1), Work(1, 2, 0, 3, 2)),
     "scale": Function(_E, Work(1, 1, 0, 1, 1), Work(1, 1, 0, 1, 1)),
     "copy": Function(_E, Work(1, 0, 0, 1, 1), Work(1, 0, 0, 1, 1)),

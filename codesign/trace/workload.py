@@ -83,7 +83,7 @@ def load_workload(
             raise CodesignError(
                 f"{text} is a saved trace: its phase, sizes and data type are fixed"
             )
-        return load_trace(path)
+        return _countable(load_trace(path))
     chosen = dict(overrides) if image is None else {**overrides, "image": image}
     document = load_yaml(path)
     if image is not None and "image" not in _family(document).model_fields:
@@ -191,9 +191,13 @@ def _build(
     trace = Trace(spec.name, tuple(net.ops), net.parameters, meta=meta)
     if request.training:
         trace = train(trace, optimizer_name=optimizer, input_gradient=spec.input_gradient)
+    return _countable(trace)
+
+
+def _countable(trace: Trace) -> Trace:
     if trace.macs >= _MAX_MACS:
         raise CodesignError(
-            f"{spec.name}: {trace.macs:.3g} MACs are more than can be counted in 64 bits"
+            f"{trace.name}: {trace.macs:,} MACs are more than can be counted in 64 bits"
         )
     return trace
 

@@ -128,6 +128,23 @@ def test_work_is_proportional_to_the_batch(name: str) -> None:
     assert load_workload(name, batch=7).macs == 7 * load_workload(name).macs
 
 
+@pytest.mark.parametrize("phase", ["inference", "training", "prefill", "decode"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "vit_b16", "bert_base", "gpt2", "opt_350m", "llama3_8b"]
+)
+def test_vector_work_is_never_free(name: str, phase: str) -> None:
+    try:
+        trace = load_workload(name, phase=phase)
+    except CodesignError:
+        assert phase in ("prefill", "decode")
+        return
+    for op in trace:
+        if not op.is_matmul:
+            assert min(op.elements, op.passes, op.read_bytes, op.write_bytes) > 0, op.name
+            moves_only = op.kind is Kind.EMBEDDING or op.function == "kv_cache_write"
+            assert moves_only or op.alu_per_element + op.special_per_element > 0, op.name
+
+
 def test_depthwise_convolutions_have_one_group_for_each_channel() -> None:
     op = load_workload("mobilenet_v1")["features.1.depthwise.conv"]
     assert (op.groups, op.m, op.n, op.k) == (32, 112 * 112, 1, 9)

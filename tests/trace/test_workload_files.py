@@ -12,7 +12,6 @@ from codesign.config import CodesignError
 from codesign.trace.op import Kind, Phase
 from codesign.trace.workload import load_workload
 
-
 VIT = "name: x\nfamily: vit\nwidth: 8\ndepth: 1\nmlp_width: 8\n"
 
 
@@ -46,7 +45,8 @@ def test_gemm_in_inference_and_training() -> None:
     "text",
     ["gemm:", "gemm:1,2", "gemm:1,2,3,fp16,5", "gemm:0,2,3", "gemm:-1,2,3", "gemm:1e3,2,3",
      "gemm:1.0,2,3", "gemm:a,b,c", "gemm:1e30,1,1", f"gemm:{10**40},1,1", "gemm:٣,1,1", "gemm:1,,3",
-     "gemm:0x10,1,1", "gemm:1,2,3,fp12", "gemm:2147483648,2147483648,2147483648"],
+     "gemm:0x10,1,1", "gemm:1,2,3,fp12", "gemm:2147483648,2147483648,2147483648",
+     "gemm:2147483649,1,1"],
 )  # fmt: skip
 def test_senseless_gemms_are_refused(text: str) -> None:
     with pytest.raises(CodesignError):
