@@ -38,7 +38,7 @@ ABLATIONS: Mapping[str, Settings] = {
         ("array.interleave_mapping", False),
     ),
 }
-"""The paper's optimisations, each taken away: the schedule in two ways, once with interleaving."""
+"""The paper's optimisations, each taken away; without interleaving the schedule can turn to WS."""
 
 
 @dataclass(frozen=True, slots=True)
