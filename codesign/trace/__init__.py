@@ -1,1 +1,1 @@
-"""Models as operator traces: shapes, data types, operand patterns and dependencies, without a machine."""
+"""Models as operator traces: shapes, types, operand patterns, dependencies; no machine."""

@@ -83,7 +83,7 @@ class Conv:
 
     @property
     def touched_elements(self) -> int:
-        """Input elements that some window covers: fewer than all where windows leave gaps or edges."""
+        """Input elements that some window covers, fewer than all where windows leave gaps."""
         rows = window_extent(
             self.in_h,
             0,
@@ -111,16 +111,16 @@ class Conv:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Op:
-    """One operator: `groups` independent products C (m x n) = A (m x k) . B (k x n), or vector work.
+    """One operator: `groups` products C (m x n) = A (m x k) . B (k x n), or vector work.
 
-    Matrix kinds use `m, n, k, groups`; B holds the weights where `weight` names a tensor. The masks of
-    B are kept in the layout of a linear layer's weight: groups * n rows of k, the reduction last.
-    Vector kinds use `elements`: each of `passes` sweeps touches every element once, `alu_per_element`
-    and `special_per_element` count simple and transcendental operations of all passes together.
-    `reads` (of a_dtype) and `writes` (of c_dtype) count elements moved between memory and the vector
-    unit, `b_reads` and `b_writes` those of a second operand of b_dtype: optimiser state, indices.
-    The patterns of an update are those of the copies of the weight that forward (b) and backward-data
-    (a) products read.
+    Matrix kinds use `m, n, k, groups`; B holds the weights where `weight` names a tensor. The masks
+    of B are kept in the layout of a linear layer's weight: groups * n rows of k, the reduction
+    last. Vector kinds use `elements`: each of `passes` sweeps touches every element once,
+    `alu_per_element` and `special_per_element` count simple and transcendental operations of all
+    passes together. `reads` (of a_dtype) and `writes` (of c_dtype) count elements moved between
+    memory and the vector unit, `b_reads` and `b_writes` those of a second operand of b_dtype:
+    optimiser state, indices. The patterns of an update are those of the copies of the weight that
+    forward (b) and backward-data (a) products read.
     """
 
     name: str
@@ -136,7 +136,7 @@ class Op:
     groups: int = 1
     conv: Conv | None = None
     weight: str | None = None
-    """Name of the parameter that the operator reads as B, or whose gradient or update it computes."""
+    """Name of the parameter that is read as B, or whose gradient or update is computed."""
     a_pattern: Pattern = DENSE
     b_pattern: Pattern = DENSE
     a_dtype: str = "fp16"
@@ -210,7 +210,7 @@ class Op:
 
     @property
     def shape_key(self) -> tuple[object, ...]:
-        """Everything that decides the cost of the operator: all fields but its names and dependencies."""
+        """Everything that decides the cost: all fields but names and dependencies."""
         return tuple(getattr(self, f.name) for f in fields(self) if f.name not in _LABELS)
 
 
@@ -228,13 +228,14 @@ def window_extent(
 ) -> NDArray[np.int64]:
     """Input positions along one axis that the windows of outputs start to stop - 1 cover.
 
-    The input is spread by `dilation` with zeros between, which are not counted; windows wider than the
-    stride cover everything between the first and the last position, narrower ones only their own.
+    The input is spread by `dilation` with zeros between, which are not counted; windows wider than
+    the stride cover everything between the first and the last position, narrower ones only their
+    own.
     """
     start, stop = np.asarray(start, dtype=np.int64), np.asarray(stop, dtype=np.int64)
     first = np.maximum(0, -((padding - start * stride) // dilation))
     last = np.minimum(size - 1, ((stop - 1) * stride - padding + kernel - 1) // dilation)
-    covered = np.maximum(0, last - first + 1)
+    covered: NDArray[np.int64] = np.maximum(0, last - first + 1)
     if kernel < stride:
         covered = np.minimum(covered, (stop - start) * kernel)
     return covered
@@ -250,9 +251,10 @@ def ceil_bytes(elements: int, dtype: str) -> int:
 class Trace:
     """A directed acyclic graph of operators in an order in which they can run.
 
-    `masks` holds real masks by operator name (n rows of k, reduction last); an operator whose pattern is
-    sparse and has no entry gets a mask sampled from its pattern. `parameters` counts trainable elements by
-    tensor name. Raises CodesignError when a name is repeated or a dependency does not come earlier.
+    `masks` holds real masks by operator name (n rows of k, reduction last); an operator whose
+    pattern is sparse and has no entry gets a mask sampled from its pattern. `parameters` counts
+    trainable elements by tensor name. Raises CodesignError when a name is repeated or a dependency
+    does not come earlier.
     """
 
     name: str
@@ -260,7 +262,7 @@ class Trace:
     parameters: Mapping[str, int] = field(default_factory=dict)
     masks: Mapping[str, Mask] = field(default_factory=dict)
     meta: Mapping[str, str | int | float] = field(default_factory=dict)
-    """How the trace was made: phase, batch, seq, context, source, policies and their consequences."""
+    """How the trace was made: phase, batch, seq, context, source, policies."""
 
     def __post_init__(self) -> None:
         for attribute in ("parameters", "masks", "meta"):
@@ -272,7 +274,8 @@ class Trace:
             for dep in op.deps:
                 if dep not in seen:
                     raise CodesignError(
-                        f"trace {self.name}: {op.name!r} depends on {dep!r}, which does not come earlier"
+                        f"trace {self.name}: {op.name!r} depends on {dep!r}, "
+                        "which does not come earlier"
                     )
             seen.add(op.name)
         for masked in self.masks:

@@ -248,13 +248,18 @@ def _smallest_channels(op: Op) -> int:
 def _first_and_last(trace: Trace, layers: Sequence[Op]) -> set[str]:
     consumers: dict[str, int] = {}
     for op in trace:
-        if op.phase in _FORWARD_PHASES and op.function != "cross_entropy":
+        if op.phase in _FORWARD_PHASES and not _is_loss(op):
             for dep in op.deps:
                 consumers[dep] = consumers.get(dep, 0) + 1
     ends = {op.name for op in layers if not op.deps or not consumers.get(op.name)}
     image = {op.name for op in layers if op.conv and op.conv.in_channels < _MIN_CONV_CHANNELS}
     skipped = ends | image
     return skipped if any(op.name not in skipped for op in layers) else set()
+
+
+def _is_loss(op: Op) -> bool:
+    """Whether an operator on logits belongs to the loss; attention's softmax reads no layer."""
+    return op.layer == "loss" or op.function in ("cross_entropy", "softmax")
 
 
 def _prune(op: Op, pattern: Pattern, method: Method) -> Op:

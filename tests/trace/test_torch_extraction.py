@@ -54,6 +54,16 @@ def test_a_gpt2_block_is_a_layer_of_the_workload(phase: str) -> None:
     assert {"layernorm", "softmax", "gelu_tanh", "add"} <= functions
 
 
+@pytest.mark.parametrize("phase", PHASES)
+def test_the_same_layers_are_pruned_in_both(phase: str) -> None:
+    made = sparsify(extract(f"{MODELS}:resnet50", phase=phase), "2:8")
+    stated = sparsify(load_workload("resnet50", phase=phase), "2:8")
+    assert made.meta["sparse_layers"] == stated.meta["sparse_layers"] == 52
+    assert trace_effective_macs(made) == trace_effective_macs(stated)
+    block = sparsify(extract(f"{MODELS}:gpt2_block", phase=phase), "2:8")
+    assert block.meta["sparse_layers"] == 4
+
+
 @pytest.mark.parametrize("real", [False, True])
 @pytest.mark.parametrize(
     ("name", "forward", "training", "parameters"),
