@@ -184,6 +184,12 @@ class Machine(ABC, Generic[S]):
         """Bytes that an operator without products must read and write, once."""
         return op.read_bytes + op.write_bytes
 
+    def compulsory_bytes(self, op: Op, sparse: Sparse) -> int:
+        """Bytes that one run of an operator must move off chip; fewer where maps stay on the chip."""
+        if not op.is_matmul:
+            return self.moved_bytes(op)
+        return op.a_bytes + self.stored_bytes(op, sparse) + op.c_bytes
+
     @abstractmethod
     def components(self) -> Sequence[Component]:
         """The blocks that metrics charge energy and area for."""

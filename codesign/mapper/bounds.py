@@ -25,15 +25,15 @@ class Bound:
 def roofline(op: Op, machine: AnyMachine, sparse: Sparse, executed_macs: int) -> Bound:
     """Bound of an operator that issues `executed_macs` multiply-accumulates.
 
-    Compulsory bytes are every operand read once and the result written once.
+    Compulsory bytes are every operand read once and the result written once, unless the machine keeps
+    some of them on its chip.
     """
     if op.is_matmul:
         peak = machine.peak_macs_per_cycle(op)
         compute = math.ceil(executed_macs / peak)
-        moved = (op.a_bytes + machine.stored_bytes(op, sparse) + op.c_bytes) * op.repeats
     else:
         compute = 0
-        moved = machine.moved_bytes(op) * op.repeats
+    moved = machine.compulsory_bytes(op, sparse) * op.repeats
     bandwidth = machine.dram_bytes_per_cycle
     memory = 0 if math.isinf(bandwidth) else math.ceil(moved / bandwidth)
     return Bound(compute, memory, moved)
