@@ -153,11 +153,8 @@ class Recorder:
             return
         if hides_products(name, func.overloadpacket in flop_registry):
             raise CodesignError(f"{self.where()}: the fused operator {name} is not known here")
-        if node is None or recomputed:
-            written = self._forward(name, args, inputs, made, number)
-        else:
-            written = self._backward(name, args, inputs, made, number)
-        for tensor, producer in written:
+        record = self._forward if node is None or recomputed else self._backward
+        for tensor, producer in record(name, args, inputs, made, number):
             self._note([tensor], producer)
 
     def attention(

@@ -197,7 +197,7 @@ def _build(
 def _countable(trace: Trace) -> Trace:
     if trace.macs >= _MAX_MACS:
         raise CodesignError(
-            f"{trace.name}: {trace.macs:,} MACs are more than can be counted in 64 bits"
+            f"{trace.name}: {trace.macs:.3g} MACs are more than can be counted in 64 bits"
         )
     return trace
 
