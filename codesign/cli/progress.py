@@ -45,10 +45,14 @@ def progress_bar(*, quiet: bool) -> Iterator[Report]:
                 if time.monotonic() - began < PATIENCE_S:
                     return
                 from rich.console import Console
-                from rich.progress import Progress
+                from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
                 bar = Progress(
-                    console=Console(stderr=True, markup=False, emoji=False), transient=True
+                    TextColumn("{task.description}", markup=False),
+                    BarColumn(),
+                    TimeRemainingColumn(),
+                    console=Console(stderr=True),
+                    transient=True,
                 )
                 shown.extend((stack.enter_context(bar), bar.add_task("", total=None)))
             shown[0].update(shown[1], description=stage, completed=done, total=total)

@@ -22,7 +22,7 @@ BOUND_SHOWN = 0.95
 
 def header(result: Result, sizes: Mapping[str, object]) -> str:
     """Two lines: what runs, and on what."""
-    what = [result.phase, *(f"{key} {value}" for key, value in sizes.items() if value is not None)]
+    what = [result.phase, *(f"{key} {value}" for key, value in sizes.items() if value)]
     return (
         f"{result.workload} · {', '.join(what)} · {result.sparsity}\n"
         f"on {result.arch} at {result.clock_mhz:g} MHz · {result.fidelity} fidelity"
