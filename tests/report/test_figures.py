@@ -102,6 +102,15 @@ def test_stacked_parts_are_as_long_as_their_shares() -> None:
         )
 
 
+def test_bars_end_where_the_axis_says() -> None:
+    stacks = [Stack("one", {"x": 20.0}, "20"), Stack("two", {"x": 43.0}, "43")]
+    for svg in drawings(figures.stacked("s", "t", "d", stacks, "time (s)", str)):
+        ticks = {t.text: float(t.attrib["x"]) for t in svg.iter(f"{SVG}text")}
+        first = rects(svg)[0]
+        end = float(first.attrib["x"]) + float(first.attrib["width"])
+        assert end == pytest.approx(ticks["20"], abs=0.2)
+
+
 def test_more_parts_than_colours_become_other_and_lose_nothing() -> None:
     parts = {f"part {i}": float(i + 1) for i in range(12)}
     drawn = figures.stacked("s", "t", "d", [Stack("one", parts, "78")], "J", str)
@@ -136,6 +145,20 @@ def test_points_below_the_roof_are_drawn_below_the_roof() -> None:
             assert y >= above - 0.3, title.text
             if title.text.endswith(" 1.0"):
                 assert y == pytest.approx(above, abs=0.3)
+
+
+def test_points_of_a_run_are_its_operators() -> None:
+    result = make_result(blocks=3)
+    (scenario,) = study([result]).scenarios
+    drawn = sections.roofline(scenario, scenario.runs[0], "r")
+    said = [t.text for t in ET.fromstring(drawn.wide).iter(f"{SVG}title")]
+    convs = [op for op in result.ops if op.macs]
+    assert len(said) == len(convs) == 3
+    for op in convs:
+        seconds = op.cycles / (result.clock_mhz * 1e6)
+        rate = quantities.with_unit(2 * op.executed_macs / seconds, "FLOP/s")
+        intensity = quantities.significant(2 * op.executed_macs / op.dram_bytes)
+        assert f"{op.name}: {rate}, {intensity} FLOP/B, {op.bound_by}" in said
 
 
 def test_no_operator_is_above_its_roofline(results: list[Result]) -> None:
