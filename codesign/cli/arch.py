@@ -88,9 +88,9 @@ def check(machine: str, as_json: bool) -> None:
     from codesign.cli.inputs import read_machine
 
     built = read_machine(machine, ())
-    from codesign.measure import conformance
+    from codesign.measure.conformance import check as hold_to_laws
 
-    rows = conformance.check(built)
+    rows = hold_to_laws(built)
     failed = [row for row in rows if not row.passed]
     if as_json:
         plain = [{"name": r.name, "passed": r.passed, "detail": r.detail} for r in rows]
