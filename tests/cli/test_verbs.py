@@ -169,7 +169,7 @@ class CheckRow:
 @pytest.mark.parametrize("passed", [True, False])
 def test_a_failed_check_is_exit_code_1(codesign, monkeypatch, passed: bool) -> None:
     fake = ModuleType("codesign.measure.conformance")
-    fake.check = lambda machine: [  # type: ignore[attr-defined]
+    fake.check = lambda machine, *, quick: [  # type: ignore[attr-defined]
         CheckRow("roofline", True, ""),
         CheckRow("every knob matters", passed, "vector.lanes"),
     ]
