@@ -156,10 +156,16 @@ def account(
                 parts[part] = parts.get(part, 0.0) + count * energies[action].pj
             if action in memories:
                 moved[memories[action]] = moved.get(memories[action], 0) + count
-        parts["leakage"] = leaking_w * share / (spec.clock_mhz * HZ_PER_MHZ) * PJ_PER_J
+        for part, watts in {"leakage": leaking_w, **machine.static_power_w()}.items():
+            pj = watts * share / (spec.clock_mhz * HZ_PER_MHZ) * PJ_PER_J
+            parts[part] = parts.get(part, 0.0) + pj
         ops.append(_op_result(row, machine, counts, share, bound, parts, moved, dram))
     energy_j_by_part: dict[str, float] = {}
     bytes_by_memory: dict[str, int] = {}
+    counters: dict[str, int] = {}
+    for counts in tallies:
+        for action, count in counts.actions.items():
+            counters[action] = counters.get(action, 0) + count
     for op in ops:
         for part, pj in op.energy_pj_by_part.items():
             energy_j_by_part[part] = energy_j_by_part.get(part, 0.0) + pj / PJ_PER_J
@@ -202,6 +208,7 @@ def account(
         peak_tops=peak * spec.clock_mhz * HZ_PER_MHZ * FLOP_PER_MAC / TERA,
         dram_bytes=sum(op.dram_bytes for op in ops),
         bytes_by_memory=bytes_by_memory,
+        counters=counters,
         busy_cycles={k: v for k, v in timeline.busy_cycles().items() if k != "marker"},
         stall_cycles={k: v for k, v in timeline.stall_cycles().items() if k != "marker"},
         roofline_cycles=max(

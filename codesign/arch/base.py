@@ -199,6 +199,10 @@ class Machine(ABC, Generic[S]):
     def dram_bytes_per_cycle(self) -> float:
         """Peak off-chip bandwidth."""
 
+    def static_power_w(self) -> MappingABC[str, float]:
+        """Power by part that is drawn at all times, beside the leakage of the area."""
+        return {}
+
     def needs_mask(self, op: Op, fidelity: Fidelity) -> bool:
         """Whether lowering depends on where the zeros of B are."""
         return fidelity is not Fidelity.TILE and self.exploits(op)

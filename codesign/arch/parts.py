@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import Field
@@ -87,9 +88,12 @@ class Component:
 
     name: str
     """Also the part under which energy and area are reported."""
-    kind: Literal["mac", "sram", "register", "dram", "vector", "compare"]
+    kind: Literal["mac", "sram", "register", "dram", "vector", "compare", "command"]
+    """A command is an action of a memory that is neither bytes nor area, such as an activate."""
     actions: tuple[str, ...]
     """Program actions that this block performs; counts are bytes for memories, operations else."""
+    stated_pj: Mapping[str, float] = field(default_factory=dict)
+    """Energies per action that the machine states; those of a command are all stated."""
     instances: int = 1
     dtype: DTypeName = "fp16"
     accumulate_dtype: DTypeName = "fp32"

@@ -34,7 +34,7 @@ def area_table(components: Sequence[Component], technology: Technology) -> dict[
     """
     table: dict[str, PartArea] = {}
     for component in components:
-        if component.kind == "dram":
+        if component.kind in ("dram", "command"):
             continue
         one = _instance_um2(component, technology.node_nm)
         mm2 = one.value * component.instances / UM2_PER_MM2
@@ -75,7 +75,7 @@ def _instance_um2(component: Component, node_nm: int) -> Figure:
             return _times(cell("register", "um2", node_nm), bits)
         case "sram":
             return sram_area(_capacity_bytes(component), node_nm)
-        case "dram":
+        case "dram" | "command":
             raise AssertionError("DRAM takes no area on the chip")
 
 

@@ -38,10 +38,11 @@ def energy_table(
     An SRAM action whose name ends in `_write` is a write, every other one a read. A vector action
     whose name ends in `special` is an exponential, root or division, every other one an addition or
     a multiplication. A value of `overrides` holds for all actions of its kind; its own status
-    stands in the machine file, here it is `chosen`.
+    stands in the machine file, here it is `chosen`, like an
+    energy that a component states itself.
 
-    Raises CodesignError for an action of two components, an SRAM without a capacity and a DRAM of
-    unknown kind.
+    Raises CodesignError for an action of two components, an SRAM without a capacity, a DRAM of
+    unknown kind and a command without an energy.
     """
     table: dict[str, ActionEnergy] = {}
     for component in components:
@@ -59,6 +60,10 @@ def _actions(
     component: Component, node_nm: int, overrides: EnergyOverrides
 ) -> Iterator[tuple[str, Figure]]:
     for action in component.actions:
+        if action in component.stated_pj:
+            stated = component.stated_pj[action]
+            yield action, Figure(stated, "chosen", "stated by the machine")
+            continue
         field = _override(component, action)
         chosen = getattr(overrides, field) if field else None
         if chosen is not None:
@@ -75,7 +80,7 @@ def _override(component: Component, action: str) -> str | None:
             return f"{component.kind}_pj_per_byte"
         case "vector":
             return "vector_special_pj" if _is_special(action) else "vector_alu_pj"
-        case "compare":
+        case "compare" | "command":
             return None
 
 
@@ -124,6 +129,8 @@ def _derived(component: Component, action: str, node_nm: int) -> Figure:
                     + (f"did you mean {hint!r}?" if hint else f"known: {', '.join(dram_kinds())}")
                 )
             return _times(known, BITS_PER_BYTE)
+        case "command":
+            raise CodesignError(f"command {component.name!r} states no energy of {action!r}")
 
 
 def _times(figure: Figure, factor: int) -> Figure:

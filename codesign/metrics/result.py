@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from codesign.arch.base import Assumption
@@ -84,6 +84,8 @@ class Result:
     """Dense peak of the machine for this trace's matrix products."""
     dram_bytes: int
     bytes_by_memory: Mapping[str, int]
+    counters: Mapping[str, int] = field(default_factory=dict)
+    """Totals of all actions: bytes of memories, operations, commands, and events such as row hits."""
     busy_cycles: Mapping[str, int]
     stall_cycles: Mapping[str, int]
     roofline_cycles: int
