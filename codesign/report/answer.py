@@ -53,6 +53,10 @@ def _fastest(found: Study, label: str) -> str:
             f"{q.ratio(scenario.speedup_over_baseline(run))} the speed of {base.label} "
             f"({q.with_unit(base.result.latency_s, 's')})."
         )
+    if all(len(s.runs) == 1 for s in found.scenarios):
+        return (
+            f"Each of the {len(found.scenarios)} workloads ran once; there is nothing to compare."
+        )
     wins = sum(s.fastest.result.latency_s == r.result.latency_s for s, r in runs)
     where = (
         f"in all {len(found.scenarios)} comparisons"
@@ -144,7 +148,7 @@ def layers_sentence(scenario: Scenario) -> str:
     part = q.divide(sum(cycles for _, cycles in slowest), total)
     return (
         f"On {run.label}, {names} take {q.share(part)} of the time "
-        f"({len(groups)} groups of layers)."
+        f"({len(groups)} {'group' if len(groups) == 1 else 'groups'} of layers)."
     )
 
 

@@ -144,6 +144,8 @@ def test_a_single_result_and_a_baseline_that_wins_are_said_so() -> None:
     alone = answer(study([make_result()]))
     assert "nothing to compare it with" in alone[0]
     assert "of silicon" in alone[2]
+    apart = answer(study([make_result(), make_result(phase="training")]))
+    assert apart[0] == "Each of the 2 workloads ran once; there is nothing to compare."
     fast = replace(make_result(), latency_s=1e-6)
     assert "nothing compared with it is faster" in answer(study([fast, make_result("b")]))[0]
     two = [fast, make_result("b"), replace(make_result(phase="training"), latency_s=1e-6)]
