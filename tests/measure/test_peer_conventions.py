@@ -177,10 +177,12 @@ def test_stonnes_other_machines_are_counted_as_not_modelled(tmp_path) -> None:
         + "a,DenseGEMM,TPU_OS_DENSE mesh,64,64,64,4,4,19200,\n"
         + "b,SparseGEMM,SIGMA bitmap SpGEMM,64,64,64,,,2287,\n"
         + "c,DenseGEMM,TPU_OS_DENSE mesh,64,64,64,16,16,,SIGSEGV\n"
+        + "d,DenseGEMM,MAERI dense,64,64,64,,,4500,\n"
     )
     found = validate_stonne.run(file)
     assert [(group.name, group.rows, group.bound) for group in found.groups] == [
         ("cycles: output-stationary mesh", 1, "difference 0"),
+        ("left out: DenseGEMM on MAERI dense", 1, None),
         ("left out: SparseGEMM on SIGMA bitmap SpGEMM", 1, None),
         ("left out: unfinished rows", 1, None),
     ]

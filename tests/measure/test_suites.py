@@ -29,6 +29,13 @@ CONV = {
     "sram_ifmap_accesses": "53824", "sram_filter_accesses": "8192",
     "sram_ofmap_accesses": "107648",
 }  # fmt: skip
+LAYER_WISE = {
+    "sparse": "1", "nm": "2:8", "m": "128", "n": "128", "k": "256", "array_rows": "32",
+    "array_cols": "32", "total_cycles": "1775", "block_size": "4",
+}  # fmt: skip
+ROW_WISE = {
+    **LAYER_WISE, "row_wise": "1", "m": "1024", "n": "64", "k": "576", "total_cycles": "20123",
+}  # fmt: skip
 USER = {
     "mode": "USER",
     **{f"{operand}_sram_kib": "16" for operand in ("ifmap", "filter", "ofmap")},
@@ -84,11 +91,11 @@ def test_a_folder_with_data_is_found_by_option_and_by_environment(
     suite = suites()["scalesim"]
     assert suite.run().rows == sum(row.stall_cycles == 0 for row in SAMPLES)
     assert "scalesim.csv" in (suite.run().skipped_reason or "")
-    file = write(tmp_path / "scalesim.csv", {}, CONV)
+    file = write(tmp_path / "scalesim.csv", {}, CONV, LAYER_WISE, ROW_WISE)
     for found in (suite.run(tmp_path), suite.run(file)):
-        assert (found.rows, found.exact_rows, found.skipped_reason) == (2, 2, None)
+        assert (found.rows, found.exact_rows, found.skipped_reason) == (4, 4, None)
     monkeypatch.setenv(DATA, str(tmp_path))
-    assert suite.run().rows == 2
+    assert suite.run().rows == 4
     assert suites()["stonne"].run().skipped_reason is not None
     monkeypatch.setenv(DATA, str(tmp_path / "gone"))
     with pytest.raises(CodesignError, match="CODESIGN_DATA: there is no folder"):
