@@ -32,7 +32,10 @@ REGISTER = Component(name="accumulators", kind="register", actions=("register",)
 DRAM = Component(name="dram", kind="dram", actions=("dram_read", "dram_write"), dram_kind="lpddr4")
 VECTOR = Component(name="vector", kind="vector", actions=("vector_alu", "vector_special"))
 COMPARE = Component(name="sorter", kind="compare", actions=("compare",))
-MACHINE = (MAC, SRAM, REGISTER, DRAM, VECTOR, COMPARE)
+COMMAND = Component(
+    name="activate", kind="command", actions=("activate",), stated_pj={"activate": 600.0}
+)
+MACHINE = (MAC, SRAM, REGISTER, DRAM, VECTOR, COMPARE, COMMAND)
 NO_OVERRIDES = EnergyOverrides()
 
 
@@ -60,6 +63,7 @@ def test_values_at_45_nm_are_those_of_the_tables() -> None:
     assert table["vector_special"] == pytest.approx(7.1 * 1.1)
     assert pj(REGISTER, node_nm=40) == pytest.approx(8 * 0.009)
     assert pj(COMPARE, node_nm=40) == pytest.approx(16 * 0.000921)
+    assert pj(COMMAND) == 600.0
 
 
 def test_every_kind_at_every_node_and_type_has_an_energy_with_a_source() -> None:
