@@ -182,7 +182,7 @@ def simulate_commands(
         given = np.array([ids[name] for name in given.tolist()], dtype=np.int64)
     shape = given.shape
     banks, rows, starts = (
-        np.broadcast_to(np.asarray(a, dtype=np.int64), shape) for a in (bank, row, not_before)
+        np.require(np.broadcast_to(a, shape), np.int64, ("C", "W")) for a in (bank, row, not_before)
     )
     if given.size and (
         given.min() < 0
@@ -192,7 +192,9 @@ def simulate_commands(
         or rows.min() < 0
     ):
         raise CodesignError("commands: a command, bank or row that does not exist")
-    clocks, legal = run_commands(spec.tables, given.astype(np.int64), banks, rows, starts)
+    clocks, legal = run_commands(
+        spec.tables, np.require(given, np.int64, ("C", "W")), banks, rows, starts
+    )
     if legal < len(given):
         names = list(ids)
         raise CodesignError(
