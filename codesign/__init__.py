@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
@@ -22,9 +25,24 @@ def __getattr__(name: str) -> Any:
     module = _PUBLIC.get(name)
     if module is None:
         raise AttributeError(f"module 'codesign' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(module), name)
-    return value
+    return getattr(import_module(module), name)
 
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+class _Package(ModuleType):
+    """The package, whose `evaluate` stays the function when the module of that name is imported."""
+
+    @property
+    def evaluate(self) -> Callable[..., Any]:
+        function: Callable[..., Any] = import_module("codesign.evaluate").evaluate
+        return function
+
+    @evaluate.setter
+    def evaluate(self, module: ModuleType) -> None:
+        """Importing a submodule binds it to the package; this one is reached through sys.modules."""
+
+
+sys.modules[__name__].__class__ = _Package

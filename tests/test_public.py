@@ -1,0 +1,35 @@
+"""Are the public names what they say, in whatever order things are imported, and cheap?"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    "first", ["", "import codesign.evaluate", "from codesign.evaluate import run", "import codesign.cli"]
+)
+def test_public_functions_are_functions_whatever_was_imported_before(first):
+    code = (
+        f"{first}\nimport codesign\n"
+        "names = [n for n in codesign.__all__ if n != '__version__']\n"
+        "assert all(type(getattr(codesign, n)).__name__ == 'function' for n in names * 2), names\n"
+        "assert set(codesign.__all__) <= set(dir(codesign))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    import codesign
+
+    with pytest.raises(AttributeError, match="no attribute 'simulat'"):
+        codesign.simulat  # noqa: B018
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    heavy = ("torch", "pandas", "matplotlib", "plotly", "numba", "ray", "optuna", "transformers")
+    code = f"import codesign, sys; print([m for m in {heavy!r} if m in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
