@@ -21,6 +21,7 @@ from codesign.schedule.folds import (
     Array,
     Lanes,
     TileCycles,
+    joined,
     output_stationary,
     weight_stationary,
 )
@@ -262,7 +263,9 @@ class SystolicMachine(Machine[S]):
         streamed, stationary = (b, a) if mapping.dataflow == "is" else (a, b)
         if fidelity is Fidelity.TILE:
             return emit_outline(
-                steps, self.link(), product_outline(table, cycles, self.link(), streamed, stationary, macs)
+                steps,
+                self.link(),
+                product_outline(table, cycles, self.link(), streamed, stationary, macs),
             )
         return emit_product(
             steps, table, cycles,
@@ -291,6 +294,10 @@ class SystolicMachine(Machine[S]):
         fidelity: Fidelity,
     ) -> TileCycles:
         """How long each tile holds the array."""
+        if table.tiling.groups > 1 and lanes.slots.shape[0] > 1:
+            alone = tile_table(op, replace(table.tiling, groups=1))
+            products = self.tile_cycles(op, mapping, alone, lanes, sparse, fidelity)
+            return joined(products, table.tiling.groups)
         array = self.paced_array(op)
         laid = table.swapped() if mapping.dataflow == "is" else table
         timing = output_stationary if mapping.dataflow == "os" else weight_stationary

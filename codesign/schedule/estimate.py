@@ -30,8 +30,8 @@ class Layout:
 def estimate(op: Op, tiling: Tiling, layout: Layout) -> tuple[float, float]:
     """Cycles and off-chip bytes of a tiling, each tile's work and traffic taken as equal.
 
-    The first tile's loads and the last tile's store overlap with nothing. Between them the run takes
-    as long as the slowest of the array, the link, and each double buffer.
+    The first tile's loads and the last tile's store overlap with nothing. Between them the run
+    takes as long as the slowest of the array, the link, and the busiest double buffer.
     """
     compute = _held_cycles(op, tiling, layout)
     tiles_m, tiles_n = -(-op.m // tiling.m), -(-op.n // tiling.n)
@@ -47,11 +47,8 @@ def estimate(op: Op, tiling: Tiling, layout: Layout) -> tuple[float, float]:
         return compute, traffic
     ends = a_bytes / a_loads + b_bytes / b_loads + c_bytes / c_stores
     result = _result_cycles(op, tiling, layout)
-    turns = (
-        layout.link.turns(size, count, compute, result)
-        for size, count in ((a_bytes, a_loads), (b_bytes, b_loads), (c_bytes, c_stores))
-    )
-    middle = max(compute, (traffic - ends) / bandwidth, *turns)
+    turns = layout.link.turns(traffic, max(a_loads, b_loads, c_stores), compute, result)
+    middle = max(compute, (traffic - ends) / bandwidth, turns)
     return middle + ends / bandwidth + 2 * latency + result, traffic
 
 

@@ -83,6 +83,26 @@ def _per_tile(table: TileTable, grid: Int64) -> Int64:
     return grid[group, table.n_index, table.k_index]
 
 
+def joined(products: TileCycles, per_tile: int) -> TileCycles:
+    """Tiles of `per_tile` whole products each, from the cycles of every product by itself.
+
+    Within a tile the next product's stationary values load during the last fold of the one before.
+    """
+    first = np.arange(0, len(products.fill), per_tile)
+    last = np.minimum(first + per_tile, len(products.fill)) - 1
+    waits = np.maximum(0, products.fill[1:] - products.tail[:-1])
+    waits = np.concatenate([[0], waits])
+    waits[first] = 0
+    held = np.add.reduceat(products.body + products.tail + waits, first)
+    return TileCycles(
+        fill=products.fill[first],
+        body=held - products.tail[last],
+        tail=products.tail[last],
+        latency=products.latency[last],
+        stored=np.add.reduceat(products.stored, first),
+    )
+
+
 def weight_stationary(table: TileTable, lanes: Lanes, array: Array) -> TileCycles:
     """Weights stay, rows of A stream: one fold is up to `rows` groups by up to `cols` columns.
 

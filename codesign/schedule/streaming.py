@@ -47,11 +47,12 @@ class Link:
     def delay(self) -> int:
         return 0 if self.bytes_per_cycle is None else self.latency_cycles
 
-
-    def turns(self, size_bytes: float, count: int, busy_cycles: float, result_cycles: float) -> float:
+    def turns(
+        self, size_bytes: float, count: int, busy_cycles: float, result_cycles: float
+    ) -> float:
         """Cycles that a double buffer takes for `count` transfers and the work on what they bring.
 
-        Transfer j + 2 waits for the results of the work on transfer j, which come `result_cycles` after it.
+        Transfer j + 2 waits for the results of work j, which come `result_cycles` after it.
         """
         if self.bytes_per_cycle is None or count <= 2:
             return 0.0
@@ -234,9 +235,10 @@ def product_outline(
         if (s := o.selection) is not None
     ]
     last = int(cycles.latency[-1])
-    moved = [(int(o.size_bytes[o.loads].sum()), int(o.loads.sum())) for o in operands]
-    moved.append((int(c_bytes.sum()), len(c_bytes)))
-    turns = max(link.turns(size, count, held, last) for size, count in moved)
+    read = sum(int(o.size_bytes[o.loads].sum()) for o in operands)
+    written = int(c_bytes.sum())
+    transfers = max(len(c_bytes), *(int(o.loads.sum()) for o in operands))
+    turns = link.turns(read + written, transfers, held, last)
     return Outline(
         unit=ARRAY.name,
         action=MAC,
@@ -244,8 +246,8 @@ def product_outline(
         compute_cycles=held,
         latency_cycles=last + max(0, round(turns) - held),
         head_bytes=sum(int(o.size_bytes[0]) for o in operands),
-        read_bytes=sum(int(o.size_bytes[o.loads].sum()) for o in operands),
-        write_bytes=int(c_bytes.sum()),
+        read_bytes=read,
+        write_bytes=written,
         tail_bytes=int(c_bytes[-1]),
         selections=tuple(chosen),
     )
