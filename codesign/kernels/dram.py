@@ -1,4 +1,4 @@
-"""DRAM commands become issue clocks: the earliest legal clock given all history, in program order."""
+"""DRAM commands become issue clocks: the earliest legal clock given all history, in order."""
 
 from __future__ import annotations
 
@@ -26,16 +26,18 @@ FAR = 1 << 60
 class DramTables(NamedTuple):
     """A DRAM channel as integers.
 
-    Nodes are columns of the state: first the banks, then the ranks, last the command buses. Commands before which
-    the same rules hold share a timing class; classes are rows of the state from 1 on.
+    Nodes are columns of the state: first the banks, then the ranks, last the command buses.
+    Commands before which the same rules hold share a timing class; classes are rows of the state
+    from 1 on.
     """
 
     place: np.ndarray
     """[bank] -> (node of its rank, first bank of its rank, first bank of its group)."""
     book: np.ndarray
-    """[command] -> (scope, effect, needs, class, bus, cycles on the bus, first rule, past the last rule, first
-    window, past the last window); then rules (level, following class, cycles) and windows (ring, level, following
-    class, cycles, commands in the window), which the commands point to."""
+    """[command] -> (scope, effect, needs, class, bus, cycles on the bus, first rule, past the last
+    rule, first window, past the last window); then rules (level, following class, cycles) and
+    windows (ring, level, following class, cycles, commands in the window), which the commands point
+    to."""
     shape: np.ndarray
     """(ranks, banks of a rank, banks of a group, classes, rings, length of a ring, commands)."""
 
@@ -49,7 +51,8 @@ OPEN_ROW = 0
 
 @njit(cache=True, nogil=True)
 def fresh_state(shape, banks):
-    """A channel with all banks closed and no history: clocks [class, node] and recent events [ring, node]."""
+    """A channel with all banks closed and no history: clocks [class, node] and recent events [ring,
+    node]."""
     nodes = banks + shape[0] + 1
     clocks = np.zeros((shape[3] + 1, nodes), dtype=np.int64)
     clocks[OPEN_ROW, :banks] = -1
@@ -141,7 +144,8 @@ def record(tables, clocks, ring, command, bank, row, clock):
 
 @njit(cache=True, nogil=True)
 def run_commands(tables, command, bank, row, not_before):
-    """Issue a command program in order, each as early as legal; its clocks, and how many were legal.
+    """Issue a command program in order, each as early as legal; its clocks, and how many were
+    legal.
 
     `not_before[i]` holds command i back. The first command that the open rows forbid ends the run.
     """

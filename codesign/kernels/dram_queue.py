@@ -28,23 +28,25 @@ from codesign.kernels.dram import (
 )
 
 REQUEST, ROW, TOUCHED, NEXT, FREE = 0, 1, 2, 3, 4
-"""Columns of a slot: its request, that request's row, whether a command was sent for it, the next younger slot of
-the same queue and bank, and (unrelated to the slot) the stack of free slots of its queue."""
+"""Columns of a slot: its request, that request's row, whether a command was sent for it, the next
+younger slot of the same queue and bank, and (unrelated to the slot) the stack of free slots of its
+queue."""
 
 HEAD, TAIL, ACTIVE = 0, 1, 2
-"""Columns of a lane (a queue's part for one bank): its oldest and its youngest slot; the request whose ACT was sent
-(in lanes of queue 0). Queue 0 has the reads, queue 1 the writes."""
+"""Columns of a lane (a queue's part for one bank): its oldest and its youngest slot; the request
+whose ACT was sent (in lanes of queue 0). Queue 0 has the reads, queue 1 the writes."""
 
 NONE = 1 << 62
 SLOT_BITS, WAIT_SHIFT = 14, 46
 SLOTS = (1 << SLOT_BITS) - 1
-"""A waiting request's key is its number above its slot: the smaller key is the older request. With the cycles that
-it still has to wait on top, the smallest key of all is the request to serve next. NONE stands for no request."""
+"""A waiting request's key is its number above its slot: the smaller key is the older request. With
+the cycles that it still has to wait on top, the smallest key of all is the request to serve next.
+NONE stands for no request."""
 
 
 @njit(cache=True, nogil=True, forceinline=True)
 def _sort_out(clocks, slot, lane, key, q, bank, keep_hits):
-    """Find the oldest request of a bank for a column command, for an activate and for a precharge."""
+    """Find the oldest request of a bank for a column command, an activate and a precharge."""
     open_row = clocks[OPEN_ROW, bank]
     hit = NONE
     miss = NONE
@@ -99,7 +101,8 @@ def _unlink(slot, lane, waiting, q, bank, gone):
 
 @njit(cache=True, nogil=True, forceinline=True)
 def _pick(place, book, clocks, key, q, now):
-    """The requests of a queue to serve next by RD or WR, ACT and PRE, as keys; NONE or more where there is none.
+    """The requests of a queue to serve next by RD or WR, ACT and PRE, as keys; NONE or more where
+    there is none.
 
     The earliest clock wins, then the oldest request.
     """
@@ -133,7 +136,8 @@ def _clock_of(key, now):
 
 @njit(cache=True, nogil=True, forceinline=True)
 def _fate(slot, lane, waiting, bank, row, column, request, write):
-    """What happens to an offered request: 0 refused, 1 queued, 2 met by a waiting write to its address."""
+    """What happens to an offered request: 0 refused, 1 queued, 2 met by a waiting write to its
+    address."""
     s = lane[1, bank[request], HEAD]
     while s >= 0:
         other = slot[s, REQUEST]
@@ -158,7 +162,8 @@ def _pick_active(place, book, clocks, lane, active, count, write, now):
 
 @njit(cache=True, nogil=True, forceinline=True)
 def _pick_refresh(place, book, clocks, lane, number, ranks, rule, now):
-    """The next command of a refresh: its command, bank and clock (FAR while an activated request bars it)."""
+    """The next command of a refresh: its command, bank and clock (FAR while an activated request
+    bars it)."""
     banks = len(place) // ranks
     bank = (number % ranks) * banks
     refresh, close = REFA, PREA
@@ -192,10 +197,10 @@ def _write_mode(waiting, rule, mode):
 def run_requests(tables, rule, bank, row, column, write, arrival, log):
     """Serve requests first-ready, first-come: when each is done, and what the channel did for it.
 
-    At most one request enters per clock, in order, once the clock has reached its arrival and its queue has room.
-    Returns done clocks, clocks of the column commands (0: none needed), entry clocks, commands by kind,
-    (row hits, misses, conflicts, entries of the log, last clock). `log` takes (clock, command, bank, request)
-    while it has room.
+    At most one request enters per clock, in order, once the clock has reached its arrival and its
+    queue has room. Returns done clocks, clocks of the column commands (0: none needed), entry
+    clocks, commands by kind, (row hits, misses, conflicts, entries of the log, last clock). `log`
+    takes (clock, command, bank, request) while it has room.
     """
     place, book, shape = tables.place, tables.book, tables.shape
     n, banks, ranks = len(bank), len(place), shape[0]
@@ -316,7 +321,7 @@ def run_requests(tables, rule, bank, row, column, write, arrival, log):
                     active_count += 1
             elif command >= REFA:
                 refreshes += 1
-            if command == RD or command == WR:
+            if command in (RD, WR):
                 _sort_out(clocks, slot, lane, key, 0, target, rule.keep_hits)
                 _sort_out(clocks, slot, lane, key, 1, target, rule.keep_hits)
                 served[request] = now

@@ -1,4 +1,4 @@
-"""GDDR6-AiM programs, run as DRAM commands, against arkhadem/aim_simulator (cycles and command counts: equal)."""
+"""GDDR6-AiM programs, run as DRAM commands, against aim_simulator (all equal)."""
 
 from __future__ import annotations
 
@@ -40,9 +40,12 @@ _COUNTS = {
 }
 
 _TIMINGS = {
-    **{name: name for name in "nBL nCL nRCDRD nRCDEWMUL nRCDRDCP nRCDWR nRCDWRCP".split()},
-    **{name: name for name in "nRP nRAS nRC nWR nRTP nCWL nCCDS nCCDL".split()},
-    **{name: name for name in "nRRDS nRRDL nWTRS nWTRL nMODCH".split()},
+    **{
+        name: name
+        for name in ["nBL", "nCL", "nRCDRD", "nRCDEWMUL", "nRCDRDCP", "nRCDWR", "nRCDWRCP"]
+    },
+    **{name: name for name in ["nRP", "nRAS", "nRC", "nWR", "nRTP", "nCWL", "nCCDS", "nCCDL"]},
+    **{name: name for name in ["nRRDS", "nRRDL", "nWTRS", "nWTRL", "nMODCH"]},
     "nRCDRDMAC": "nRCDMAC",
     "nRCDRDAF": "nRCDAF",
 }
@@ -81,7 +84,8 @@ class Case:
 
 
 def run(path: Path | None) -> ValidationReport:
-    """Run every program of a file in the form of the oracle, or our own sample rows; all are to be equal."""
+    """Run every program of a file in the form of the oracle, or our own sample rows; all are to be
+    equal."""
     cases = list(_samples() if path is None else map(_case, read_records(path, _COLUMNS)))
     cycles: dict[str, list[tuple[float, float]]] = {"gemv": [], "one instruction repeated": []}
     counts: list[tuple[float, float]] = []

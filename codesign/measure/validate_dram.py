@@ -1,4 +1,4 @@
-"""DRAM engine against Ramulator 2.1 (cycles, commands, logs: equal) and DRAMsim3 (cycles: near, energy: equal)."""
+"""DRAM engine against Ramulator 2.1 (all equal) and DRAMsim3 (cycles near, energies equal)."""
 
 from __future__ import annotations
 
@@ -32,9 +32,31 @@ RAMULATOR, DRAMSIM = "Ramulator 2.1", "DRAMsim3"
 
 _PRESET = {"DDR4": "ddr4_2400", "GDDR6": "gddr6_14000", "HBM2": "hbm2_2000"}
 
-_TIMINGS = tuple(
-    "nBL nCL nCWL nRCDRD nRCDWR nRP nRAS nRC nWR nCCDS nCCDL nRRDS nRRDL nWTRS nWTRL nFAW n32AW nPPD nCS"
-    " nREFI nRFC nREFIpb nRFCpb nRREFD".split()
+_TIMINGS = (
+    "nBL",
+    "nCL",
+    "nCWL",
+    "nRCDRD",
+    "nRCDWR",
+    "nRP",
+    "nRAS",
+    "nRC",
+    "nWR",
+    "nCCDS",
+    "nCCDL",
+    "nRRDS",
+    "nRRDL",
+    "nWTRS",
+    "nWTRL",
+    "nFAW",
+    "n32AW",
+    "nPPD",
+    "nCS",
+    "nREFI",
+    "nRFC",
+    "nREFIpb",
+    "nRFCpb",
+    "nRREFD",
 )
 
 _SHAPE = ("bank_groups", "banks_per_group", "bursts_per_row", "bytes_per_request")
@@ -75,8 +97,8 @@ _LATENCY_ROUNDING = 1.5e-4
 
 _NEAR = 0.05
 _BANKS_IN_TURN = (
-    "DRAMsim3 serves its bank queues in turn, so banks keep the lead that they gained at the first activates and hide"
-    " each other's row changes; the oldest request first makes them change rows together"
+    "DRAMsim3 serves its bank queues in turn, so banks keep the lead that they gained at the first"
+    " activates and hide each other's row changes; oldest first makes them change rows together"
 )
 
 
@@ -108,9 +130,10 @@ class _Pairs:
 def run(path: Path | None) -> ValidationReport:
     """Repeat every row of a file in the form of the oracle, or our own sample rows.
 
-    Ramulator rows: ticks, clocks of the last commands, command counts, row classes, mean read latency and the logged
-    commands are all to be equal. DRAMsim3 rows: each within 5 % in cycles, with its own timings and rows that stay
-    open while requests hit them; energies from its own counts equal.
+    Ramulator rows: ticks, clocks of the last commands, command counts, row classes, mean read
+    latency and the logged commands are all to be equal. DRAMsim3 rows: each within 5 % in cycles,
+    with its own timings and rows that stay open while requests hit them; energies from its own
+    counts equal.
     """
     if path is None:
         return _report(_samples(), without_data(DATA_FILE))
@@ -344,7 +367,8 @@ _SAMPLES = (
     ("hbm2_2000", "conflict_1bank", 1000, False, 47984, None, None, None),
     ("hbm2_2000", "conflict_allbanks", 1000, False, 4028, None, None, None),
 )
-"""Runs of CMU-SAFARI/ramulator2 @c5b1c3a: preset, pattern, requests, refresh, ticks, ACT, PREpb, row hits."""
+"""Runs of CMU-SAFARI/ramulator2 @c5b1c3a: preset, pattern, requests, refresh, ticks, ACT, PREpb,
+row hits."""
 
 
 def _samples() -> list[Case]:

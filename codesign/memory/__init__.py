@@ -1,4 +1,4 @@
-"""DRAM: presets and their tables, address mappings, requests, command programs, streams and energy."""
+"""DRAM: presets, address mappings, requests, command programs, streams and energy."""
 
 from codesign.memory.addresses import AddressMapping, Location
 from codesign.memory.device import Device, Verdict

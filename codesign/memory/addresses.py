@@ -16,7 +16,8 @@ Int64 = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Location:
-    """Where requests go: `bank` numbers a channel's banks over ranks and bank groups, column counts bursts."""
+    """Where requests go: `bank` numbers a channel's banks over ranks and bank groups, column counts
+    bursts."""
 
     channel: Int64
     bank: Int64
@@ -40,7 +41,8 @@ class Location:
 class AddressMapping:
     """The order of an address's digits, most significant first; bytes within a burst come last.
 
-    Sizes need not be powers of two: a digit is what remains after division by the sizes to its right.
+    Sizes need not be powers of two: a digit is what remains after division by the sizes to its
+    right.
     """
 
     order: tuple[str, ...]

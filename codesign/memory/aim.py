@@ -1,4 +1,4 @@
-"""Programs of GDDR6-AiM as command streams: matrix-vector products inside all banks of a channel."""
+"""Programs of GDDR6-AiM as commands: matrix-vector products inside all banks of a channel."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class CommandProgram:
 def gemv_program(outputs: int, inputs: int, channels: int) -> list[Instruction]:
     """The instructions of each channel for a product with an outputs x inputs matrix.
 
-    Outputs spread over channels and banks; inputs come in chunks that fill the broadcast buffer, and every chunk
-    begins new rows.
+    Outputs spread over channels and banks; inputs come in chunks that fill the broadcast buffer,
+    and every chunk begins new rows.
     """
     if min(outputs, inputs, channels) < 1:
         raise CodesignError("a matrix-vector product needs outputs, inputs and channels")
@@ -74,7 +74,8 @@ def gemv_program(outputs: int, inputs: int, channels: int) -> list[Instruction]:
 
 
 def command_program(spec: DramSpec, program: Iterable[Instruction]) -> CommandProgram:
-    """The commands that instructions need: changes of mode, rows closed and opened as late as possible."""
+    """The commands that instructions need: changes of mode, rows closed and opened as late as
+    possible."""
     ids = command_ids(spec)
     if "MAC16" not in ids:
         raise CodesignError(f"{spec.name} has no commands for all banks")

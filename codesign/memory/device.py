@@ -1,12 +1,11 @@
-"""A DRAM channel without a clock of its own: ask when a command may go, and send it at any clock."""
+"""A DRAM channel without a clock: ask when a command may go, and send it at any clock."""
 
 from __future__ import annotations
 
 from enum import Enum
 
 from codesign.config import CodesignError
-from codesign.kernels.dram import fresh_state, probe, record
-from codesign.kernels.dram import DramTables
+from codesign.kernels.dram import DramTables, fresh_state, probe, record
 from codesign.memory.spec import DramSpec, command_ids
 
 
@@ -21,8 +20,8 @@ class Verdict(Enum):
 class Device:
     """One channel's rows and command history; the caller keeps the time.
 
-    A channel takes the commands of a program in the order of their clocks: an earlier clock after a later one is
-    judged by the later one's history.
+    A channel takes the commands of a program in the order of their clocks: an earlier clock after a
+    later one is judged by the later one's history.
     """
 
     def __init__(self, spec: DramSpec, tables: DramTables | None = None) -> None:

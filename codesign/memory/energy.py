@@ -23,17 +23,14 @@ class DramEnergy:
     def total_pj(self) -> float:
         """All parts together."""
         return (
-            self.activate_pj
-            + self.read_pj
-            + self.write_pj
-            + self.refresh_pj
-            + self.background_pj
+            self.activate_pj + self.read_pj + self.write_pj + self.refresh_pj + self.background_pj
         )
 
 
 @dataclass(frozen=True)
 class CommandPrices:
-    """Energy of one command of each kind in pJ and of one cycle of one rank, banks open or all closed."""
+    """Energy of one command of each kind in pJ and of one cycle of one rank, banks open or all
+    closed."""
 
     activate_pj: float
     """An ACT with its precharge."""
@@ -47,9 +44,10 @@ class CommandPrices:
 def command_prices(spec: DramSpec) -> CommandPrices:
     """What each command costs.
 
-    With currents this is the form of Micron's power notes as DRAMsim3 has it (src/configuration.cc): an ACT/PRE
-    pair takes VDD (IDD0 tRC - IDD3N tRAS - IDD2N tRP), a burst VDD (IDD4 - IDD3N) tBL, a refresh
-    VDD (IDD5AB - IDD3N) tRFC, on every device of the rank. mA V cycles times the clock period give the energy.
+    With currents this is the form of Micron's power notes as DRAMsim3 has it
+    (src/configuration.cc): an ACT/PRE pair takes VDD (IDD0 tRC - IDD3N tRAS - IDD2N tRP), a burst
+    VDD (IDD4 - IDD3N) tBL, a refresh VDD (IDD5AB - IDD3N) tRFC, on every device of the rank. mA V
+    cycles times the clock period give the energy.
     """
     energy, t = spec.energy, spec.cycles
     pj_per_mw_cycle = spec.tck_ps / PS_PER_NS
@@ -80,8 +78,9 @@ def energy_of(
 ) -> DramEnergy:
     """Energy of a run from its command counts and its length.
 
-    `open_share` is the share of the cycles in which a rank has a bank open; 1.0, an upper bound, suits an open page
-    policy. A refresh of one bank costs the share that one bank is of its rank. All channels wait for `cycles`.
+    `open_share` is the share of the cycles in which a rank has a bank open; 1.0, an upper bound,
+    suits an open page policy. A refresh of one bank costs the share that one bank is of its rank.
+    All channels wait for `cycles`.
     """
     price = command_prices(spec)
     shape = spec.organisation

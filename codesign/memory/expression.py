@@ -1,4 +1,4 @@
-"""Gap expressions such as `max(nBL, nCCDS) + 2 * nACT - 1` become integers; nothing is evaluated as code."""
+"""Gap expressions such as `max(nBL, nCCDS) + 2 * nACT - 1` become integers, by no eval."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _atom(text: str, tokens: list[str], at: int, timings: Mapping[str, int]) -> 
     if token in timings:
         return timings[token], at + 1
     if token and token[0].isalpha():
-        nearest = did_you_mean(token, timings)
+        nearest = did_you_mean(token, list(timings))
         hint = f"; did you mean '{nearest}'?" if nearest else ""
         raise CodesignError(f"'{text}': no timing is called '{token}'{hint}")
     raise CodesignError(f"'{text}': a number, a timing or max(...) is missing before '{token}'")

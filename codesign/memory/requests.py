@@ -1,4 +1,4 @@
-"""Memory requests on a DRAM: when each is done, which commands that took, and how often a row was open."""
+"""Memory requests and command programs on a DRAM: when each is done, and by which commands."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ WRITE_HIGH, WRITE_LOW = 0.8, 0.2
 class RequestTimeline:
     """What became of a list of requests; clocks count from 0, the first command can be sent at 1.
 
-    `done` is when a read's data has arrived or a write's command was sent; `served` the clock of its RD or WR, 0
-    when a waiting write to the same address answered it; `entered` when the controller took it.
+    `done` is when a read's data has arrived or a write's command was sent; `served` the clock of
+    its RD or WR, 0 when a waiting write to the same address answered it; `entered` when the
+    controller took it.
     """
 
     done: Int64
@@ -42,7 +43,8 @@ class RequestTimeline:
     row_conflicts: int
     cycles: int
     log: Int64
-    """[command] -> (clock, command, bank, request); empty unless it was asked for. One channel's bank."""
+    """[command] -> (clock, command, bank, request); empty unless it was asked for. One channel's
+    bank."""
 
     @property
     def row_hit_rate(self) -> float:
@@ -87,8 +89,9 @@ def simulate_located(
 ) -> RequestTimeline:
     """Serve requests whose place is known: what `simulate_requests` does after the address mapping.
 
-    `log_entries` asks for up to that many commands per channel. `staggered` spreads the ranks' refreshes.
-    Raises CodesignError on places outside the DRAM, an arrival that falls, or an empty queue.
+    `log_entries` asks for up to that many commands per channel. `staggered` spreads the ranks'
+    refreshes. Raises CodesignError on places outside the DRAM, an arrival that falls, or an empty
+    queue.
     """
     n = len(where.bank)
     write = np.broadcast_to(np.asarray(is_write, dtype=np.bool_), (n,))
@@ -168,10 +171,11 @@ def simulate_commands(
     row: ArrayLike = 0,
     not_before: ArrayLike = 0,
 ) -> Int64:
-    """Issue clocks of a command program on one channel, in order, each as early as every rule allows.
+    """Issue clocks of a command program on one channel, in order, each as early as every rule
+    allows.
 
-    `commands` are names or numbers of `command_ids`; `bank` any bank in the command's scope; `not_before` cycles.
-    Raises CodesignError at the first command that the open rows forbid.
+    `commands` are names or numbers of `command_ids`; `bank` any bank in the command's scope;
+    `not_before` cycles. Raises CodesignError at the first command that the open rows forbid.
     """
     ids = command_ids(spec)
     given = np.asarray(commands)

@@ -1,4 +1,4 @@
-"""DRAM presets and standards: readable tables from YAML, lowered to the integers that the kernels run."""
+"""DRAM presets and standards: readable tables from YAML, lowered to integers for the kernels."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ _NEEDS = {"any": ANY_STATE, "open": ROW_OPEN, "closed": ALL_CLOSED}
 
 
 class Command(Spec):
-    """What a command addresses, asks of the rows in its scope, does to them, and how long it holds its bus."""
+    """What a command addresses, asks of the rows in its scope, does to them, and how long it holds
+    its bus."""
 
     scope: Literal["rank", "bank"]
     needs: Literal["any", "open", "closed"]
@@ -53,7 +54,8 @@ class Command(Spec):
 
 
 class Constraint(Spec):
-    """`before` commands come at least `gap` cycles after `after` commands at the same node of `level`.
+    """`before` commands come at least `gap` cycles after `after` commands at the same node of
+    `level`.
 
     With a window of w, the gap counts from the w-th last `after` command.
     """
@@ -74,7 +76,7 @@ class Standard(Spec):
 
     @model_validator(mode="after")
     def _rules_fit_commands(self) -> Standard:
-        """A rule below the rank speaks of commands to one bank; only ranks and banks have windows."""
+        """Rules below the rank are of commands to one bank; only ranks and banks have windows."""
         absent = sorted(set(BASE_COMMANDS) - {"REFB"} - self.commands.keys())
         if absent:
             raise CodesignError(f"{self.name} lacks the command {absent[0]}")
@@ -157,7 +159,7 @@ class CommandEnergies(Spec):
 
 
 class DramSpec(Spec):
-    """A DRAM: its organisation, clock, timings in cycles, energy, and the source of every number."""
+    """A DRAM: organisation, clock, timings in cycles, energy, and the source of every number."""
 
     name: str
     standard: str
@@ -204,9 +206,7 @@ class DramSpec(Spec):
     def tables(self) -> DramTables:
         """The integer tables of one channel. Raises CodesignError where a gap names no timing."""
         ids = command_ids(self)
-        return tables_of(
-            self.organisation, standard(self.standard), rules(self), ids, self.cycles
-        )
+        return tables_of(self.organisation, standard(self.standard), rules(self), ids, self.cycles)
 
     @property
     def peak_bytes_per_cycle(self) -> float:
@@ -307,9 +307,7 @@ def tables_of(
         ],
         axis=1,
     )
-    incoming = {
-        name: tuple(row for row in rows if name in row.before) for name in ids
-    }
+    incoming = {name: tuple(row for row in rows if name in row.before) for name in ids}
     kinds = {held: i for i, held in enumerate(dict.fromkeys(incoming.values()), start=1)}
     kind = {name: kinds[incoming[name]] for name in ids}
     absent = Command(scope="bank", needs="any", effect="keep", bus="any")

@@ -1,4 +1,4 @@
-"""Streams of tiles through a DRAM: cycles and commands of moving bytes, simulated once per shape."""
+"""Streams of tiles through a DRAM: cycles and commands, simulated once per shape."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def stream_cycles(
 ) -> Stream:
     """Cycles until `pieces` runs of `size_bytes`, `stride_bytes` apart, have been read or written.
 
-    Only the offset within a row of all channels and banks matters, so equal tiles at equal alignment are simulated
-    once. Raises CodesignError on negative sizes.
+    Only the offset within a row of all channels and banks matters, so equal tiles at equal
+    alignment are simulated once. Raises CodesignError on negative sizes.
     """
     if size_bytes < 0 or offset_bytes < 0 or pieces < 0 or stride_bytes < 0:
         raise CodesignError("a stream's size, offset, stride and pieces must not be negative")
@@ -53,7 +53,15 @@ def stream_cycles(
     page_bytes = shape.channels * shape.banks * shape.columns * shape.burst_bytes
     key = _Key(spec)
     return _stream(
-        key, size_bytes, write, offset_bytes % page_bytes, pieces, stride_bytes, mapping, policy, page
+        key,
+        size_bytes,
+        write,
+        offset_bytes % page_bytes,
+        pieces,
+        stride_bytes,
+        mapping,
+        policy,
+        page,
     )
 
 

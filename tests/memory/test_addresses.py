@@ -1,4 +1,4 @@
-"""Does every byte address have one place, and every place one address, in the order that the mapping tells?"""
+"""Does every byte address have one place, and every place one address, as the mapping tells?"""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def test_the_last_digit_changes_first():
     assert grouped.bank.tolist() == [0, 5, 0, 5, 1]
 
 
-@pytest.mark.parametrize("text", ["", "RoBaCoCh", "RoBaRaCoChCh", "RoBaRaCoCx", "roBaRaCoCh", "Ro Ba Ra Co Ch"])
+@pytest.mark.parametrize(
+    "text", ["", "RoBaCoCh", "RoBaRaCoChCh", "RoBaRaCoCx", "roBaRaCoCh", "Ro Ba Ra Co Ch"]
+)
 def test_other_texts_are_refused(text):
     with pytest.raises(CodesignError, match="address mapping"):
         AddressMapping.parse(text)

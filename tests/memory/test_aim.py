@@ -1,4 +1,4 @@
-"""Do AiM programs, run command by command, take the cycles that the simulator's closed forms tell?"""
+"""Do AiM programs, run command by command, take the cycles that closed forms tell?"""
 
 from __future__ import annotations
 

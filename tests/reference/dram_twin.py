@@ -1,4 +1,5 @@
-"""DRAM commands and a memory controller as their rules define them: a clock that ticks, all history kept.
+"""DRAM commands and a memory controller as their rules define them: a clock that ticks, all history
+kept.
 
 Nothing here comes from the package: a channel is given as plain rules and commands.
 """
@@ -37,7 +38,8 @@ class Channel:
     banks_per_group: int
     rows: dict[int, int] = field(default_factory=dict)
     history: dict[tuple[object, int], list[int]] = field(default_factory=dict)
-    """Clocks of all commands that a rule counts from, by rule and node; for a bus the ends of its use."""
+    """Clocks of all commands that a rule counts from, by rule and node; for a bus the ends of its
+    use."""
     _before: dict[str, list[tuple[int, Rule]]] = field(default_factory=dict)
 
     def rank_of(self, bank):
@@ -176,7 +178,9 @@ class Controller:
         if request.arrival > self.clock:
             return
         place = (request.bank, request.row, request.column)
-        if any(place == (w.request.bank, w.request.row, w.request.column) for w in self.queues[True]):
+        if any(
+            place == (w.request.bank, w.request.row, w.request.column) for w in self.queues[True]
+        ):
             self.out.done[number] = self.clock + 1
         elif len(self.queues[request.write]) < self.setup.queue:
             self.queues[request.write].append(_Waiting(number, request, self.clock))
@@ -295,9 +299,11 @@ class Controller:
 
 
 def run_in_order(channel, setup, requests):
-    """One request after the other, one command after the other, refreshes as soon as they are due."""
+    """One request after the other, command by command, refreshes as soon as they are due."""
     n = len(requests)
-    out = Outcome([0] * n, [0] * n, [r.arrival for r in requests], [], {"hit": 0, "miss": 0, "conflict": 0})
+    out = Outcome(
+        [0] * n, [0] * n, [r.arrival for r in requests], [], {"hit": 0, "miss": 0, "conflict": 0}
+    )
     size = channel.groups * channel.banks_per_group
     refreshes: deque[tuple[str, int]] = deque()
     due, number, clock, i, touched = setup.interval, 0, 1, 0, False
