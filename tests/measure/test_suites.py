@@ -12,6 +12,7 @@ import pytest
 from codesign.cli import main
 from codesign.config import CodesignError
 from codesign.measure.oracle_file import read_records
+from codesign.measure.page import SHOWN, page
 from codesign.measure.scalesim_rows import SAMPLES
 from codesign.measure.suite import DATA, compare, left_out, report, suites
 from codesign.measure.validate_scalesim import _COLUMNS
@@ -202,3 +203,29 @@ def test_a_wrong_command_line_ends_with_2(
 ) -> None:
     assert main(arguments) == 2
     assert capsys.readouterr().err.startswith(message)
+
+
+def test_the_page_shows_every_group_and_section() -> None:
+    groups = [compare("cycles | ws", [(3, 4)], within=0), compare("trend", [(1, 2)], note="why")]
+    rows = [{"section": "first", "model": "a", "ratio": 1.5}, {"section": "second", "x": 1000}]
+    text = page([("About it.", report("toy", groups[:1], groups[1:], table=rows))])
+    for line in (
+        "## toy",
+        "About it.",
+        "0 of 1 compared rows are exact; **outside a stated bound**.",
+        "| cycles \\| ws | 1 | 0 | 1 | 25.00% | difference 0 (missed) |  |",
+        "| trend | 1 | 0 | 1 | 50.00% |  | why |",
+        "### first",
+        "| a | 1.500 |",
+        "### second",
+        "| 1,000 |",
+    ):
+        assert line in text.splitlines()
+
+
+def test_a_long_section_of_the_page_is_cut_and_says_so() -> None:
+    rows = [{"section": "all", "row": f"name {i}"} for i in range(SHOWN + 3)]
+    text = page([("", report("toy", [compare("cycles", [(3, 3)])], table=rows))])
+    assert f"| name {SHOWN - 1} |" in text
+    assert f"| name {SHOWN} |" not in text
+    assert "... and 3 more." in text
