@@ -238,7 +238,7 @@ def product_outline(
     read = sum(int(o.size_bytes[o.loads].sum()) for o in operands)
     written = int(c_bytes.sum())
     transfers = max(len(c_bytes), *(int(o.loads.sum()) for o in operands))
-    turns = link.turns(read + written, transfers, held, last)
+    turns = link.turns(read + written, transfers, held, float(cycles.latency.mean()))
     return Outline(
         unit=ARRAY.name,
         action=MAC,
