@@ -68,7 +68,9 @@ def run(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> tuple[list[Lowered], Timeline, np.ndarray]:
-    """Lower and simulate a trace; operator i owns the steps first[i] to first[i + 1] of the timeline."""
+    """Lower and simulate a trace; operator i owns the steps first[i] to first[i + 1] of the
+    timeline.
+    """
     if not trace.ops:
         raise CodesignError(f"trace {trace.name} has no operators")
     fidelity = Fidelity(fidelity)

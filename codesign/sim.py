@@ -23,8 +23,8 @@ from codesign.schedule.program import (
 class Timeline:
     """Start and end cycle of every step of a program.
 
-    A step is ready when the steps it depends on have ended; it waits until its unit serves it, holds the
-    unit for its busy cycles, and ends `latency_cycles` after that.
+    A step is ready when the steps it depends on have ended; it waits until its unit serves it,
+    holds the unit for its busy cycles, and ends `latency_cycles` after that.
     """
 
     program: Program
@@ -84,9 +84,9 @@ def link(
     """Join operators' programs, each run `repeats` times, into one that shares the machine's units.
 
     Operator i begins to read its inputs when the operators `deps[i]`, all earlier, are done, and a
-    repetition when the one before it is; it begins to fill the buffers of its engine when the last earlier
-    operator with the same `engines` entry has begun to free them. Raises CodesignError when the programs
-    do not name the same units and actions.
+    repetition when the one before it is; it begins to fill the buffers of its engine when the last
+    earlier operator with the same `engines` entry has begun to free them. Raises CodesignError when
+    the programs do not name the same units and actions.
     """
     head = programs[0]
     if any(p.units != head.units or p.actions != head.actions for p in programs):

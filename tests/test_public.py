@@ -9,7 +9,8 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "first", ["", "import codesign.evaluate", "from codesign.evaluate import run", "import codesign.cli"]
+    "first",
+    ["", "import codesign.evaluate", "from codesign.evaluate import run", "import codesign.cli"],
 )
 def test_public_functions_are_functions_whatever_was_imported_before(first):
     code = (

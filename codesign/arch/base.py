@@ -1,4 +1,6 @@
-"""What a machine is: a specification from YAML, and a class that lowers operators to step tables."""
+"""What a machine is: a specification from YAML, and a class that lowers operators to step
+tables.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,8 @@ _UNSOURCED = ("sources", "anchors")
 class ArchSpec(Spec):
     """What every machine file states.
 
-    Raises ConfigError when a number is covered by no entry of `sources`, or an entry covers nothing.
+    Raises ConfigError when a number is covered by no entry of `sources`, or an entry covers
+    nothing.
     """
 
     machine: str
@@ -106,7 +109,8 @@ class Assumption:
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """How an operator is laid on a machine: dataflow, tile sizes in elements, and order of the outer loops.
+    """How an operator is laid on a machine: dataflow, tile sizes in elements, and order of the
+    outer loops.
 
     `order` is "mn" (the tiles of B pass by each tile of A) or "nm" (the reverse); the reduction is
     innermost. `tile_groups` independent products share a tile.
@@ -125,7 +129,9 @@ class Mapping:
 
 @dataclass(frozen=True, slots=True)
 class Sparse:
-    """What a machine is told of an operator's zeros: the pattern is on the operator; the mask may be real."""
+    """What a machine is told of an operator's zeros: the pattern is on the operator; the mask may
+    be real.
+    """
 
     mask: Mask | None = None
     """Of B, n rows (times groups) of k; None where the pattern's counts are exact or B is dense."""
@@ -185,7 +191,9 @@ class Machine(ABC, Generic[S]):
         return op.read_bytes + op.write_bytes
 
     def compulsory_bytes(self, op: Op, sparse: Sparse) -> int:
-        """Bytes that one run of an operator must move off chip; fewer where maps stay on the chip."""
+        """Bytes that one run of an operator must move off chip; fewer where maps stay on the
+        chip.
+        """
         if not op.is_matmul:
             return self.moved_bytes(op)
         return op.a_bytes + self.stored_bytes(op, sparse) + op.c_bytes
@@ -208,12 +216,16 @@ class Machine(ABC, Generic[S]):
         return fidelity is not Fidelity.TILE and self.exploits(op)
 
     unit_labels: ClassVar[dict[str, str]] = {}
-    """What an operator that waits for a unit is said to be bound by; the unit's name if it is absent."""
+    """What an operator that waits for a unit is said to be bound by; the unit's name if it is
+    absent.
+    """
 
     def bound_by(
         self, op: Op, busy_cycles: MappingABC[str, int], span_cycles: int, executed_macs: int
     ) -> str:
-        """What an operator waited for most: the unit that was busy longest, or latency if none was."""
+        """What an operator waited for most: the unit that was busy longest, or latency if
+        none was.
+        """
         if not busy_cycles or span_cycles == 0:
             return "latency"
         unit = max(busy_cycles, key=lambda name: busy_cycles[name])

@@ -1,4 +1,6 @@
-"""A dense systolic array with double-buffered scratchpads, and the cycle conventions of two simulators."""
+"""A dense systolic array with double-buffered scratchpads, and the cycle conventions of two
+simulators.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,9 @@ Convention = Literal["overlapped", "scalesim", "stonne"]
 class DenseArray(Spec):
     """The array and how its cycles are counted.
 
-    `overlapped` is this project's own: the next fold's weights load during the current stream and edge
-    folds have their true size. `scalesim` and `stonne` reproduce the cycles of SCALE-Sim 3.0.0 and of
-    STONNE's output-stationary mesh: one fold after the other, memory that never stalls.
+    `overlapped` is this project's own: the next fold's weights load during the current stream and
+    edge folds have their true size. `scalesim` and `stonne` reproduce the cycles of SCALE-Sim 3.0.0
+    and of STONNE's output-stationary mesh: one fold after the other, memory that never stalls.
     """
 
     rows: int = Field(ge=1, le=4096)
@@ -78,8 +80,8 @@ class DenseSystolic(SystolicMachine[DenseSystolicSpec]):
     def kept_reduction(self, op: Op) -> int:
         """Length of the reduction that takes cycles: SCALE-Sim 3.0.0 shortens it for N:M weights.
 
-        Layer-wise: whole groups keep n of m, the rest min(rest, n). Row-wise: about half of it whatever
-        the ratio, in whole blocks.
+        Layer-wise: whole groups keep n of m, the rest min(rest, n). Row-wise: about half of it
+        whatever the ratio, in whole blocks.
         """
         array = self.spec.array
         if array.convention != "scalesim" or not isinstance(op.b_pattern, NM):
@@ -101,9 +103,10 @@ class DenseSystolic(SystolicMachine[DenseSystolicSpec]):
     def serial_folds(self, op: Op, dataflow: str) -> Int64:
         """Cycles of every fold, one after the other, in the convention of a peer.
 
-        SCALE-Sim 3.0.0: each fold loads its stationary values, fills and drains the whole array, also at
-        the edges. STONNE (22634b8): each tile of the output-stationary mesh takes k + rows + columns + 3
-        cycles, one less when it is a single row or column. Both fitted to runs of the simulators.
+        SCALE-Sim 3.0.0: each fold loads its stationary values, fills and drains the whole array,
+        also at the edges. STONNE (22634b8): each tile of the output-stationary mesh takes k + rows
+        + columns + 3 cycles, one less when it is a single row or column. Both fitted to runs of the
+        simulators.
         """
         array, k = self.spec.array, self.kept_reduction(op)
         if array.convention == "stonne":

@@ -1,7 +1,7 @@
 """SAT: a systolic tensor computing engine for N:M sparse training, arXiv 2309.13015.
 
-STCE is the array of value-serial processing elements, SORE selects the kept weights of a group, WUVE
-updates the weights; the names are the paper's.
+STCE is the array of value-serial processing elements, SORE selects the kept weights of a group,
+WUVE updates the weights; the names are the paper's.
 """
 
 from __future__ import annotations

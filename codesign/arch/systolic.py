@@ -1,4 +1,6 @@
-"""What systolic machines share: scratchpads around an array, vector lanes beside it, a link to DRAM."""
+"""What systolic machines share: scratchpads around an array, vector lanes beside it, a link to
+DRAM.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,9 @@ S = TypeVar("S", bound=SystolicSpec)
 
 
 class SystolicMachine(Machine[S]):
-    """Lowers products to folds of an array behind double-buffered scratchpads, the rest to vector lanes."""
+    """Lowers products to folds of an array behind double-buffered scratchpads, the rest to vector
+    lanes.
+    """
 
     actions: ClassVar[tuple[str, ...]] = (
         DRAM_READ, DRAM_WRITE, MAC, "register",
@@ -362,7 +366,9 @@ class SystolicMachine(Machine[S]):
         return stream.emit(steps, self.link())
 
     def stream(self, op: Op) -> tuple[Stream, str]:
-        """An operator as streamed vector work, and the name of the buffer that it passes through."""
+        """An operator as streamed vector work, and the name of the buffer that it passes
+        through.
+        """
         return stream_through(op, VECTOR, self.spec.vector), "vector_buffer"
 
     def components(self) -> Sequence[Component]:
@@ -404,7 +410,9 @@ def stream_through(
     extra_write_bytes: int = 0,
     after: Selection | None = None,
 ) -> Stream:
-    """An operator on vector lanes: an element takes its sweeps, or what its operations need if more."""
+    """An operator on vector lanes: an element takes its sweeps, or what its operations need if
+    more.
+    """
     simple = max(op.passes, -(-op.alu_per_element // lanes.alu_per_lane))
     return Stream(
         op=op,

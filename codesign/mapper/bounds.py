@@ -25,8 +25,8 @@ class Bound:
 def roofline(op: Op, machine: AnyMachine, sparse: Sparse, executed_macs: int) -> Bound:
     """Bound of an operator that issues `executed_macs` multiply-accumulates.
 
-    Compulsory bytes are every operand read once and the result written once, unless the machine keeps
-    some of them on its chip.
+    Compulsory bytes are every operand read once and the result written once, unless the machine
+    keeps some of them on its chip.
     """
     if op.is_matmul:
         peak = machine.peak_macs_per_cycle(op)

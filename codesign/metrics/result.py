@@ -13,9 +13,9 @@ from codesign.arch.base import Assumption
 class OpResult:
     """One operator of a simulated trace.
 
-    `cycles` is the operator's share of the total: the cycles by which it moved the end of the run, so the
-    shares of all operators add up to the whole. `start_cycle` and `end_cycle` span its steps, which may
-    overlap with those of other operators.
+    `cycles` is the operator's share of the total: the cycles by which it moved the end of the run,
+    so the shares of all operators add up to the whole. `start_cycle` and `end_cycle` span its
+    steps, which may overlap with those of other operators.
     """
 
     name: str
@@ -27,7 +27,8 @@ class OpResult:
     mapping: str
     note: str | None
     bound_by: str
-    """What the operator waited for most: compute, memory, vector, latency, or a machine's own word."""
+    """What the operator waited for most: compute, memory, vector, latency, or a machine's own word.
+    """
     cycles: int
     start_cycle: int
     end_cycle: int
@@ -51,8 +52,8 @@ class Result:
     """One workload on one machine.
 
     `macs` counts the dense work of the trace, `effective_macs` the part on kept weights, and
-    `executed_macs` what the machine issued. `utilisation` is executed MACs over the MACs that the array
-    could have issued in the cycles of the run. One MAC is two FLOP.
+    `executed_macs` what the machine issued. `utilisation` is executed MACs over the MACs that the
+    array could have issued in the cycles of the run. One MAC is two FLOP.
     """
 
     workload: str
@@ -85,7 +86,8 @@ class Result:
     dram_bytes: int
     bytes_by_memory: Mapping[str, int]
     counters: Mapping[str, int] = field(default_factory=dict)
-    """Totals of all actions: bytes of memories, operations, commands, and events such as row hits."""
+    """Totals of all actions: bytes of memories, operations, commands, and events such as row hits.
+    """
     busy_cycles: Mapping[str, int]
     stall_cycles: Mapping[str, int]
     roofline_cycles: int

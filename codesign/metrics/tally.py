@@ -1,4 +1,6 @@
-"""What each operator of a simulated program did: counts of actions, busy units, and its share of time."""
+"""What each operator of a simulated program did: counts of actions, busy units, and its share of
+time.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,9 @@ def _sums(owner: Int64, kind: np.ndarray, amount: Int64, owners: int, kinds: int
 
 
 def shares_of_time(tallies: Sequence[Tally]) -> list[int]:
-    """Cycles by which each operator, in order, moves the end of the run; they add up to the whole."""
+    """Cycles by which each operator, in order, moves the end of the run; they add up to the
+    whole.
+    """
     reached = 0
     out = []
     for one in tallies:

@@ -17,10 +17,10 @@ from codesign.schedule.tiling import TileTable
 class Array:
     """A systolic array of rows x cols processing elements, as its timing needs it.
 
-    A processing element is value-serial: it does one multiply-accumulate per cycle, `accumulate_latency`
-    cycles deep, and holds `interleave` independent sums. `feed_slots`, `load_cycles_per_slot` and
-    `drain_cycles_per_row` say how many cycles the scratchpads need for a group's activations, for one row
-    of stationary values, and for one row of results.
+    A processing element is value-serial: it does one multiply-accumulate per cycle,
+    `accumulate_latency` cycles deep, and holds `interleave` independent sums. `feed_slots`,
+    `load_cycles_per_slot` and `drain_cycles_per_row` say how many cycles the scratchpads need for a
+    group's activations, for one row of stationary values, and for one row of results.
     """
 
     rows: int
@@ -36,9 +36,9 @@ class Array:
 class Lanes:
     """How many cycles each group of a product's reduction takes in each block of columns.
 
-    The reduction is cut into groups of `group`; `slots[g, c, i]` is the largest number of kept values that
-    a column of block c has in group i of product g (one product stands for all where they are alike).
-    A uniform product has slots of shape (1, 1, 1).
+    The reduction is cut into groups of `group`; `slots[g, c, i]` is the largest number of kept
+    values that a column of block c has in group i of product g (one product stands for all where
+    they are alike). A uniform product has slots of shape (1, 1, 1).
     """
 
     group: int
@@ -53,9 +53,9 @@ class Lanes:
 class TileCycles:
     """Cycles of each tile, in the order of a TileTable.
 
-    `fill` loads the stationary values of the tile's first fold; `body` is every fold but the last, `tail`
-    the last one; results are complete `latency` cycles after the tail. `stored` counts the values of B,
-    padding included, that the tile's lanes hold.
+    `fill` loads the stationary values of the tile's first fold; `body` is every fold but the last,
+    `tail` the last one; results are complete `latency` cycles after the tail. `stored` counts the
+    values of B, padding included, that the tile's lanes hold.
     """
 
     fill: Int64
@@ -184,8 +184,8 @@ def _fold_order(grid: Int64, folds_n: int, folds_k: int) -> Int64:
 def output_stationary(table: TileTable, lanes: Lanes, array: Array) -> TileCycles:
     """Sums stay, A and B stream: one fold is up to `rows` rows of A by up to `cols` columns.
 
-    `interleave` folds, rows of A first, take turns in the processing elements, which hides the adder's
-    latency; their results drain down the columns while the next ones run.
+    `interleave` folds, rows of A first, take turns in the processing elements, which hides the
+    adder's latency; their results drain down the columns while the next ones run.
     """
     op, tiling = table.op, table.tiling
     group_count = -(-op.k // lanes.group)
@@ -232,9 +232,10 @@ def _take_turns(
 ) -> tuple[Int64, Int64, Int64]:
     """Cycles of every tile's folds when `interleave` of them at a time share the adders.
 
-    `steps` and `width` (product, n tile, k tile, column block) are the reduction and the used columns of a
-    fold; each stands for one fold per row block. Returns the cycles that the tile holds the array, those
-    of its last set of folds, and the cycles from then until the last result has drained.
+    `steps` and `width` (product, n tile, k tile, column block) are the reduction and the used
+    columns of a fold; each stands for one fold per row block. Returns the cycles that the tile
+    holds the array, those of its last set of folds, and the cycles from then until the last result
+    has drained.
     """
     folds = steps.shape[-1] * len(row_blocks)
     sets = -(-folds // array.interleave)
@@ -263,7 +264,8 @@ def _take_turns(
 def _issue_and_drain(
     issue: Int64, drain: Int64, used_rows: Int64, used_cols: Int64, latency_cycles: int
 ) -> tuple[Int64, Int64, Int64]:
-    """Two banks of sums: a set issues when the adder and a bank are free, and drains after the one before.
+    """Two banks of sums: a set issues when the adder and a bank are free, and drains after the one
+    before.
 
     Entries along the last axis are a tile's sets in order; empty ones (drain 0) stand at its end.
     """

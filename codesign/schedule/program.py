@@ -26,7 +26,9 @@ class Order(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A resource of a machine; `servers` 0 means unlimited (a wire, a pipeline's tail, a marker)."""
+    """A resource of a machine; `servers` 0 means unlimited (a wire, a pipeline's tail, a
+    marker).
+    """
 
     name: str
     servers: int = 1
@@ -39,8 +41,9 @@ class Program:
 
     A step holds one server of its unit for `busy_cycles`; steps that depend on it see its result
     `latency_cycles` later. Step i depends on steps `dep_idx[dep_ptr[i]:dep_ptr[i+1]]`, all earlier.
-    `action` indexes `actions`; `count` is in the unit of the action (bytes, MACs, element operations).
-    `tallies` counts actions that take no time of their own (scratchpad and register accesses).
+    `action` indexes `actions`; `count` is in the unit of the action (bytes, MACs, element
+    operations). `tallies` counts actions that take no time of their own (scratchpad and register
+    accesses).
     """
 
     units: tuple[Unit, ...]
@@ -101,16 +104,17 @@ MARKER = Unit("marker", servers=0)
 
 
 LOAD, SELECT, COMPUTE, FINISH, STORE = range(5)
-"""Stages of a tile: a step depends on steps of its own stage or earlier ones, or on earlier tiles."""
+"""Stages of a tile: a step depends on steps of its own stage or earlier ones, or on earlier tiles.
+"""
 _STAGES = 8
 
 
 class Steps:
     """Collects blocks of steps, given as NumPy columns, into one operator's Program.
 
-    A block is added for all tiles at once; `at` gives each step's tile, and `build` puts the steps in the
-    order of (tile, stage, order of addition), so a load of tile t + 2 may wait for the compute of tile
-    t. Handles returned by `add` name steps until then.
+    A block is added for all tiles at once; `at` gives each step's tile, and `build` puts the steps
+    in the order of (tile, stage, order of addition), so a load of tile t + 2 may wait for the
+    compute of tile t. Handles returned by `add` name steps until then.
     """
 
     def __init__(self, units: Sequence[Unit], actions: Sequence[str]) -> None:
@@ -140,7 +144,9 @@ class Steps:
         action: str = NO_ACTION,
         count: np.ndarray | int = 0,
     ) -> Int64:
-        """Append one step for each entry of `busy_cycles`, at tiles `at`, and return their handles."""
+        """Append one step for each entry of `busy_cycles`, at tiles `at`, and return their
+        handles.
+        """
         busy = np.asarray(busy_cycles, dtype=np.int64)
         size = len(busy)
         self._columns.append(
@@ -158,7 +164,9 @@ class Steps:
         return handles
 
     def depend(self, steps: np.ndarray, on: np.ndarray | int) -> None:
-        """Make each of `steps` wait for the entry of `on` at the same place (a scalar: for all of them)."""
+        """Make each of `steps` wait for the entry of `on` at the same place (a scalar: for all of
+        them).
+        """
         steps = np.asarray(steps, dtype=np.int64)
         self._dep_rows.append(steps)
         self._dep_targets.append(np.broadcast_to(np.asarray(on, dtype=np.int64), steps.shape))

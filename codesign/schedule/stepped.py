@@ -1,4 +1,6 @@
-"""Tiles of a product on the stepped array: every processing element, every cycle, the real numbers."""
+"""Tiles of a product on the stepped array: every processing element, every cycle, the real
+numbers.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ MOST_ELEMENT_CYCLES = 10**11
 
 @dataclass(frozen=True, slots=True)
 class Compressed:
-    """B of a tile in groups of `group` along k: kept values first, n rows of (k / group) groups of lanes."""
+    """B of a tile in groups of `group` along k: kept values first, n rows of (k / group) groups of
+    lanes.
+    """
 
     values: Int64
     index: Int64
@@ -39,8 +43,8 @@ def step_tiles(
     """Cycles of every tile as the stepped array takes them, in place of the closed forms `closed`.
 
     Operands are small random integers, B zero outside `mask` (n rows, times groups, of k). Raises
-    CodesignError where scratchpads are too narrow for the stepped array or the work is too large, and
-    ArithmeticError when the array's product is not A . B.
+    CodesignError where scratchpads are too narrow for the stepped array or the work is too large,
+    and ArithmeticError when the array's product is not A . B.
     """
     if array.load_cycles_per_slot > 1 or array.drain_cycles_per_row > 1:
         raise CodesignError(
@@ -105,7 +109,9 @@ def _step(
 
 
 def compress(b: Int64, kept: NDArray[np.bool_], group: int, least_slots: int = 1) -> Compressed:
-    """B (n rows of k) in groups along k, kept values first; every group takes at least `least_slots`."""
+    """B (n rows of k) in groups along k, kept values first; every group takes at least
+    `least_slots`.
+    """
     n, k = b.shape
     groups = -(-k // group)
     pad = ((0, 0), (0, groups * group - k))

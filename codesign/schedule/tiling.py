@@ -15,9 +15,11 @@ Bool = np.ndarray
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
-    """Tile sizes in elements; `order` "mn" passes the tiles of B by each tile of A, "nm" the reverse.
+    """Tile sizes in elements; `order` "mn" passes the tiles of B by each tile of A, "nm" the
+    reverse.
 
-    The reduction is the innermost loop. `groups` independent products share a tile when each is whole.
+    The reduction is the innermost loop. `groups` independent products share a tile when each is
+    whole.
     """
 
     m: int
@@ -32,7 +34,9 @@ class Tiling:
 
 
 def transposed(op: Op) -> Op:
-    """The product C^T = B^T . A^T, whose stationary operand is A; without the convolution's window."""
+    """The product C^T = B^T . A^T, whose stationary operand is A; without the convolution's
+    window.
+    """
     return replace(
         op, m=op.n, n=op.m, conv=None, a_dtype=op.b_dtype, b_dtype=op.a_dtype,
         a_pattern=op.b_pattern, b_pattern=op.a_pattern,
@@ -41,7 +45,9 @@ def transposed(op: Op) -> Op:
 
 @dataclass(frozen=True)
 class TileTable:
-    """One row for each tile in the order of execution: its place, its sizes, and what changes with it."""
+    """One row for each tile in the order of execution: its place, its sizes, and what changes with
+    it.
+    """
 
     op: Op
     tiling: Tiling
@@ -121,8 +127,8 @@ class TileTable:
     def _pixels(self) -> tuple[Int64, Int64]:
         """First and number of the convolution's output pixels that each tile's rows stand for.
 
-        The rows of a strided convolution's input gradient are fewer than its pixels (the others multiply
-        inserted zeros), so a row stands for several.
+        The rows of a strided convolution's input gradient are fewer than its pixels (the others
+        multiply inserted zeros), so a row stands for several.
         """
         conv = self.op.conv
         assert conv is not None
@@ -141,7 +147,9 @@ def _changes(*columns: Int64) -> Bool:
 
 
 def tile_table(op: Op, tiling: Tiling) -> TileTable:
-    """Every tile of a product, in the order of its loops: groups, then m and n as ordered, then k."""
+    """Every tile of a product, in the order of its loops: groups, then m and n as ordered,
+    then k.
+    """
     counts = [
         -(-op.groups // tiling.groups),
         -(-op.m // tiling.m),
@@ -164,9 +172,9 @@ def window_elements(
 ) -> Int64:
     """Input-map elements that a run of output pixels touches through a run of window positions.
 
-    Output pixels are numbered (image, row, column); window positions (kernel row, kernel column, channel)
-    of one convolution group. Whole rows of the map are counted between the first and the last touched
-    one.
+    Output pixels are numbered (image, row, column); window positions (kernel row, kernel column,
+    channel) of one convolution group. Whole rows of the map are counted between the first and the
+    last touched one.
     """
     pixel, pixels = np.asarray(pixel, dtype=np.int64), np.asarray(pixels, dtype=np.int64)
     depth, depths = np.asarray(depth, dtype=np.int64), np.asarray(depths, dtype=np.int64)

@@ -44,7 +44,9 @@ def cases(draw):
     tiling = (
         Tiling(op.m, op.n, op.k, draw(st.integers(1, op.groups)))
         if whole
-        else Tiling(draw(st.integers(1, op.m)), tile_n, tile_k, 1, draw(st.sampled_from(["mn", "nm"])))
+        else Tiling(
+            draw(st.integers(1, op.m)), tile_n, tile_k, 1, draw(st.sampled_from(["mn", "nm"]))
+        )
     )
     array = Array(rows, cols, draw(st.integers(1, 4)), draw(st.integers(1, 4)))
     pattern = draw(st.sampled_from([NM(1, 2), NM(2, 4), Unstructured(0.6), Unstructured(0.1)]))
