@@ -133,7 +133,7 @@ def report(
         mape=sum(n * mean for n, mean in weighed) / rows if weighed else None,
         groups=groups,
         passed=all(group.passed for group in groups),
-        skipped_reason=skipped_reason,
+        skipped_reason=skipped_reason if rows else skipped_reason or "no row could be compared",
         table=tuple(table),
     )
 

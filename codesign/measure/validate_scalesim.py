@@ -249,11 +249,14 @@ def _row(record: Record) -> Row:
         memory = Memory(_three(record, "sram_kib"), _three(record, "bw_words_per_cycle"))
     else:
         memory = None
+    stall_cycles = record.count("stall_cycles", 0)
+    if stall_cycles and memory is None:
+        record.fault("stall_cycles", "0, since memory never stalls in mode CALC")
     return Row(
         name=f"{record.text('group')} {record.text('layer')}",
         m=m, n=n, k=k, array_rows=array_rows, array_cols=array_cols, dataflow=dataflow,
         total_cycles=record.count("total_cycles", 0),
-        stall_cycles=record.count("stall_cycles", 0),
+        stall_cycles=stall_cycles,
         window=window,
         nm=_nm(record) if sparse else "",
         row_wise_block=record.count("block_size", 1, _MAX_SIZE) if sparse and row_wise else 0,

@@ -132,6 +132,7 @@ def test_rows_whose_tiles_do_not_fit_are_left_out_and_not_lost() -> None:
         ("left out: unfinished rows", 2),
     ]
     assert (found.rows, found.passed) == (0, True)
+    assert found.skipped_reason == "no row could be compared"
 
 
 def test_kendalls_tau() -> None:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from codesign.cli import main
 from codesign.config import CodesignError
@@ -46,7 +48,7 @@ USER = {
 
 def write(path: Path, *rows: dict[str, str], columns: Sequence[str] = _COLUMNS) -> Path:
     """A file of SCALE-Sim rows that differ from CELLS in the given cells."""
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file)
         out.writerow(columns)
         out.writerows([{**CELLS, **row}.get(column, "") for column in columns] for row in rows)
@@ -124,6 +126,7 @@ BROKEN: list[tuple[dict[str, str], str]] = [
     ({"sparse": "1", "row_wise": "1", "nm": "2:4"}, "2: block_size: a whole number from 1"),
     ({**CONV, "m": "784"}, "2: m: 841, as the sizes of the convolution give, got '784'"),
     ({**CONV, "filter_h": "57"}, "2: filter_h: at most the map's 56, got '57'"),
+    ({"stall_cycles": "5"}, "2: stall_cycles: 0, since memory never stalls in mode CALC, got '5'"),
     ({**USER, "ifmap_sram_kib": "x"}, "2: ifmap_sram_kib: a whole number from 1"),
     (
         {"m": "1000000", "n": "1000000", "dataflow": "os", "array_rows": "1"},
@@ -140,6 +143,34 @@ def test_a_wrong_cell_is_named_with_file_line_and_column(
     with pytest.raises(CodesignError) as caught:
         suites()["scalesim"].run(file)
     assert str(caught.value).startswith(f"{file}:{message}")
+
+
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    base=st.sampled_from([{}, CONV, USER, LAYER_WISE, ROW_WISE]),
+    column=st.sampled_from(_COLUMNS),
+    cell=st.one_of(
+        st.text(max_size=6), st.integers(-3, 300).map(str), st.floats(-9, 9).map(str),
+        st.sampled_from(["ws", "os", "is", "USER", "conv", "2:4", "0:0", "1:999999", "٣", "1_0"]),
+    ),
+)  # fmt: skip
+def test_any_cell_is_simulated_or_refused(
+    tmp_path: Path, base: dict[str, str], column: str, cell: str
+) -> None:
+    file = tmp_path / "rows.csv"
+    try:
+        write(file, {**base, column: cell})
+    except UnicodeEncodeError:
+        return
+    try:
+        groups = suites()["scalesim"].run(file).groups
+    except CodesignError as error:
+        refusal = str(error)
+    else:
+        refusal = f"{file}:" if groups else ""
+    assert refusal.startswith(f"{file}:")
 
 
 @pytest.mark.parametrize(
