@@ -68,7 +68,7 @@ def find_arch(name_or_path: str | Path) -> Path:
     known = dict(list_archs())
     if str(name_or_path) in known:
         return known[str(name_or_path)]
-    meant = did_you_mean(str(name_or_path), known)
+    meant = did_you_mean(str(name_or_path), list(known))
     hint = f"did you mean {meant!r}?" if meant else f"there are {', '.join(known)}"
     raise CodesignError(f"no machine is named {str(name_or_path)!r}; {hint} (a file ends in .yaml)")
 
@@ -90,7 +90,7 @@ def load_arch(
             raise CodesignError(
                 f"{document.name}: the key machine, which names the family, is missing"
             )
-        meant = did_you_mean(str(family), families())
+        meant = did_you_mean(str(family), list(families()))
         hint = f"did you mean {meant!r}?" if meant else f"there are {', '.join(sorted(families()))}"
         raise CodesignError(f"{document.name}:{line}: machine: no family {family!r}; {hint}")
     return machine(load_spec(machine.spec_type, document, overrides or {}))

@@ -135,7 +135,8 @@ class DenseSystolic(SystolicMachine[DenseSystolicSpec]):
             return super().tile_cycles(op, mapping, table, lanes, sparse, fidelity)
         if fidelity is Fidelity.CYCLE and self.spec.array.convention == "stonne":
             raise CodesignError(
-                "fidelity cycle steps this project's own array, which has no STONNE convention; use row"
+                "fidelity cycle steps this project's own array, "
+                "which has no STONNE convention; use row"
             )
         folds = self.serial_folds(op, mapping.dataflow)
         zero = np.zeros(1, dtype=np.int64)

@@ -158,7 +158,8 @@ class Sat(SystolicMachine[SatSpec]):
         if mask is None:
             mask = self._sparse_operand(op).sample(rows, cols, _PATCH_SEED)
         corner = mask[:rows, :cols].slowest_lane(group, self.spec.array.cols)
-        return np.maximum(1, corner)
+        least: Int64 = np.maximum(1, corner)
+        return least
 
     def _spread(self, op: Op, patch: Int64) -> Int64:
         """The patch, repeated over the whole operand."""
@@ -175,7 +176,8 @@ class Sat(SystolicMachine[SatSpec]):
             total = effective_macs(op, mask) // op.repeats
             edges = np.concatenate([[0], np.cumsum(dense)])
             spread = [int(edge) * total // int(edges[-1]) for edge in edges]
-            return np.diff(np.array(spread, dtype=np.int64))
+            ends = np.array(spread, dtype=np.int64)
+            return ends[1:] - ends[:-1]
         kept = mask.tile_counts(table.tiling.n, table.tiling.k)
         return kept[table.n_index, table.k_index] * table.m
 

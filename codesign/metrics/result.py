@@ -104,7 +104,8 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-ready values, field for field."""
-        return _plain(asdict(self))
+        fields: dict[str, Any] = _plain(asdict(self))
+        return fields
 
 
 def _plain(value: Any) -> Any:

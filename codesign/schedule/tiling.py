@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from codesign.schedule.program import Int64
 from codesign.trace.op import Conv, Op, Phase, window_extent
 
-Bool = np.ndarray
+Bool = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class TileTable:
 
     @cached_property
     def first_k(self) -> Bool:
-        return self.k_index == 0
+        return np.equal(self.k_index, 0)
 
     @cached_property
     def last_k(self) -> Bool:
@@ -114,7 +115,8 @@ class TileTable:
         else:
             pixel, pixels = self._pixels
             window = window_elements(conv, pixel, pixels, self.k_index * t.k, self.k)
-        return self.groups * np.minimum(window, self.m * self.k)
+        one: Int64 = np.minimum(window, self.m * self.k)
+        return self.groups * one
 
     @cached_property
     def c_elements(self) -> Int64:
