@@ -179,7 +179,8 @@ class Sat(SystolicMachine[SatSpec]):
             ends = np.array(spread, dtype=np.int64)
             return ends[1:] - ends[:-1]
         kept = mask.tile_counts(table.tiling.n, table.tiling.k)
-        return kept[table.n_index, table.k_index] * table.m
+        per_tile: Int64 = kept[table.n_index, table.k_index] * table.m
+        return per_tile
 
     def selected_at_use(self, op: Op) -> bool:
         """Whether the kept values of B are chosen as it is loaded, and B lies dense in memory."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from codesign.schedule.folds import TileCycles
 from codesign.schedule.program import (
@@ -74,7 +75,9 @@ def share(total: int, parts: int) -> Int64:
 
 @dataclass(frozen=True)
 class Selection:
-    """A unit that data passes on its way: its cycles and what it counts, one entry for each tile."""
+    """A unit that data passes on its way: its cycles and what it counts, one entry for each
+    tile.
+    """
 
     unit: str
     action: str
@@ -84,9 +87,11 @@ class Selection:
 
 @dataclass(frozen=True)
 class Operand:
-    """What a product loads: at which tiles, how many bytes (one entry for each tile), and after what."""
+    """What a product loads: at which tiles, how many bytes (one entry for each tile), and
+    after what.
+    """
 
-    loads: Int64
+    loads: NDArray[np.bool_]
     size_bytes: Int64
     is_activation: bool
     """Whether another operator produces it."""
@@ -128,10 +133,12 @@ def emit_product(
     stationary: Operand,
     macs: Int64,
 ) -> tuple[Int64, Int64]:
-    """Append the steps of a tiled product; return the steps that free the buffers and those that end it.
+    """Append the steps of a tiled product; return the steps that free the buffers and those that
+    end it.
 
-    Per tile: loads of both operands where they change, the fill of the stationary registers, the array's
-    body and tail, and the store of C after the last partial sum. `macs` has one entry for each tile.
+    Per tile: loads of both operands where they change, the fill of the stationary registers, the
+    array's body and tail, and the store of C after the last partial sum. `macs` has one entry for
+    each tile.
     """
     tiles = np.arange(len(table))
     fill = steps.add(STATIONARY_LOAD.name, cycles.fill, at=tiles, stage=COMPUTE)
@@ -162,8 +169,9 @@ def emit_product(
 class Outline:
     """An operator in a few numbers, for the tile fidelity.
 
-    `head_bytes` must come before anything is computed, `tail_bytes` leave after everything is; the rest
-    of the traffic passes beside the computation, which takes `compute_cycles` and `latency_cycles` more.
+    `head_bytes` must come before anything is computed, `tail_bytes` leave after everything is; the
+    rest of the traffic passes beside the computation, which takes `compute_cycles` and
+    `latency_cycles` more.
     """
 
     unit: str
@@ -179,7 +187,9 @@ class Outline:
 
 
 def emit_outline(steps: Steps, link: Link, outline: Outline) -> tuple[Int64, Int64]:
-    """Append the few steps of an outline; return those that free the buffers and those that end it."""
+    """Append the few steps of an outline; return those that free the buffers and those that
+    end it.
+    """
 
     def move(amount: int, action: str, at: int) -> Int64:
         size = np.array([amount], dtype=np.int64)
@@ -353,7 +363,9 @@ class Stream:
         return compute[-1:], store
 
     def tally(self, steps: Steps, buffer: str) -> None:
-        """Count what takes no time of its own: transcendental operations and the buffer's accesses."""
+        """Count what takes no time of its own: transcendental operations and the buffer's
+        accesses.
+        """
         op = self.op
         steps.tally(self.special_action, op.elements * op.special_per_element)
         steps.tally(f"{buffer}_read", op.read_bytes + self.write_bytes)
