@@ -165,7 +165,8 @@ class Sat(SystolicMachine[SatSpec]):
         """The patch, repeated over the whole operand."""
         column = np.arange(-(-op.n // self.spec.array.cols)) % patch.shape[0]
         place = np.arange(-(-op.k // self.group(op))) % patch.shape[1]
-        return patch[column[:, None], place][None]
+        spread: Int64 = patch[column[:, None], place][None]
+        return spread
 
     def executed_macs(self, op: Op, table: TileTable, sparse: Sparse) -> Int64:
         dense = super().executed_macs(op, table, sparse)

@@ -120,7 +120,8 @@ class Operand:
                 action=self.selection.action, count=self.selection.count[at],
             )  # fmt: skip
             steps.depend(there, load)
-        return there[np.cumsum(self.loads) - 1]
+        per_tile: Int64 = there[np.cumsum(self.loads) - 1]
+        return per_tile
 
 
 def emit_product(
