@@ -44,7 +44,7 @@ the cycles that it still has to wait on top, the smallest key of all is the requ
 NONE stands for no request."""
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
 def _sort_out(clocks, slot, lane, key, q, bank, keep_hits):
     """Find the oldest request of a bank for a column command, an activate and a precharge."""
     open_row = clocks[OPEN_ROW, bank]
@@ -64,7 +64,7 @@ def _sort_out(clocks, slot, lane, key, q, bank, keep_hits):
     key[q, 2, bank] = NONE if open_row < 0 or barred else miss
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
 def _enqueue(slot, lane, waiting, q, bank, row, request):
     """Put a request behind the others of its queue and bank; its bank is to be sorted out after."""
     s = slot[q * (len(slot) >> 1) + waiting[q], FREE]
@@ -80,7 +80,7 @@ def _enqueue(slot, lane, waiting, q, bank, row, request):
     lane[q, bank, TAIL] = s
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
 def _unlink(slot, lane, waiting, q, bank, gone):
     """Take a slot out of its queue; its bank is to be sorted out after."""
     before = -1
@@ -99,7 +99,7 @@ def _unlink(slot, lane, waiting, q, bank, gone):
     slot[q * (len(slot) >> 1) + waiting[q], FREE] = gone
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
 def _pick(place, book, clocks, key, q, now):
     """The requests of a queue to serve next by RD or WR, ACT and PRE, as keys; NONE or more where
     there is none.
@@ -128,13 +128,13 @@ def _pick(place, book, clocks, key, q, now):
     return best_column, best_act, best_pre
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
 def _clock_of(key, now):
     """When the request of a key can be served."""
     return FAR if key >= NONE else now + (key >> WAIT_SHIFT)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
 def _fate(slot, lane, waiting, bank, row, column, request, write):
     """What happens to an offered request: 0 refused, 1 queued, 2 met by a waiting write to its
     address."""
@@ -147,7 +147,7 @@ def _fate(slot, lane, waiting, bank, row, column, request, write):
     return 1 if waiting[1 if write[request] else 0] < len(slot) >> 1 else 0
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
 def _pick_active(place, book, clocks, lane, active, count, write, now):
     """The activated request to serve next: its place in the list, command and clock."""
     best, best_command, best_clock, best_request = -1, -1, FAR, FAR
@@ -160,7 +160,7 @@ def _pick_active(place, book, clocks, lane, active, count, write, now):
     return best, best_command, best_clock
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
 def _pick_refresh(place, book, clocks, lane, number, ranks, rule, now):
     """The next command of a refresh: its command, bank and clock (FAR while an activated request
     bars it)."""
@@ -182,7 +182,7 @@ def _pick_refresh(place, book, clocks, lane, number, ranks, rule, now):
     return command, bank, max(now, earliest_clock(place, book, clocks, command, bank))
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
 def _write_mode(waiting, rule, mode):
     """Whether writes go first: from many waiting writes, or no read, until few are left."""
     reads, writes = waiting[0], waiting[1]
