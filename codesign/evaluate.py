@@ -24,6 +24,8 @@ from codesign.units import FLOP_PER_MAC, HZ_PER_MHZ, PJ_PER_J, TERA
 
 Progress = Callable[[str, int, int], None]
 """Called with an operator's name, how many operators are lowered, and of how many."""
+Chooser = Callable[[Op, Sparse, AnyMachine, Fidelity], Mapping]
+"""Decides how an operator is laid on a machine; without one it is the machine's first mapping."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ def evaluate(
     *,
     fidelity: Fidelity | str = Fidelity.ROW,
     seed: int = 0,
+    chooser: Chooser | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Simulate every operator of a trace on a machine and add up what it costs.
@@ -56,7 +59,9 @@ def evaluate(
     >>> result.macs == 256**3 == result.executed_macs
     True
     """
-    lowered, timeline, first = run(trace, machine, fidelity=fidelity, seed=seed, progress=progress)
+    lowered, timeline, first = run(
+        trace, machine, fidelity=fidelity, seed=seed, chooser=chooser, progress=progress
+    )
     return account(trace, machine, Fidelity(fidelity), seed, lowered, timeline, first)
 
 
@@ -66,6 +71,7 @@ def run(
     *,
     fidelity: Fidelity | str = Fidelity.ROW,
     seed: int = 0,
+    chooser: Chooser | None = None,
     progress: Progress | None = None,
 ) -> tuple[list[Lowered], Timeline, np.ndarray]:
     """Lower and simulate a trace; operator i owns the steps first[i] to first[i + 1] of the
@@ -77,7 +83,7 @@ def run(
     memo: dict[object, Lowered] = {}
     lowered = []
     for done, op in enumerate(trace):
-        lowered.append(lower(op, trace.masks.get(op.name), machine, fidelity, seed, memo))
+        lowered.append(lower(op, trace.masks.get(op.name), machine, fidelity, seed, memo, chooser))
         if progress is not None:
             progress(op.name, done + 1, len(trace))
     place = {op.name: i for i, op in enumerate(trace)}
@@ -97,6 +103,7 @@ def lower(
     fidelity: Fidelity,
     seed: int,
     memo: dict[object, Lowered],
+    chooser: Chooser | None = None,
 ) -> Lowered:
     """Choose a mapping and write an operator's steps; equal operators are lowered once."""
     if not machine.supports(op):
@@ -107,7 +114,9 @@ def lower(
     key = (op.shape_key, sparse.mask.fingerprint if sparse.mask is not None else None)
     known = memo.get(key)
     if known is None:
-        mapping = machine.mappings(op)[0]
+        mapping = (
+            machine.mappings(op)[0] if chooser is None else chooser(op, sparse, machine, fidelity)
+        )
         program = machine.lower(op, mapping, sparse, fidelity)
         known = memo[key] = Lowered(op, mapping, sparse, program)
     return Lowered(op, known.mapping, known.sparse, known.program)
