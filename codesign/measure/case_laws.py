@@ -77,10 +77,9 @@ def moves_compulsory_bytes(case: Case) -> str | None:
 
 def bytes_are_those_of_the_steps(case: Case) -> str | None:
     """The bytes of the result are those that the steps of the timeline move."""
-    program = case.timeline.program
-    dram = [c for c in case.machine.components() if c.kind == "dram"]
-    moving = [program.actions.index(a) for c in dram for a in c.actions if a in program.actions]
-    moved = int(program.count[np.isin(program.action, moving)].sum())
+    totals = case.timeline.program.totals()
+    dram = [component for component in case.machine.components() if component.kind == "dram"]
+    moved = sum(totals.get(action, 0) for component in dram for action in component.actions)
     if moved != case.result.dram_bytes or moved != sum(op.dram_bytes for op in case.result.ops):
         return f"steps move {moved} bytes, the result says {case.result.dram_bytes}"
     return None

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from codesign.arch.base import AnyMachine, Fidelity
 from codesign.arch.parts import Anchor
@@ -25,7 +25,6 @@ from codesign.measure.probes import (
     nested,
     probes,
 )
-from codesign.metrics.result import Result
 from codesign.trace.op import Trace
 from codesign.trace.workload import load_workload
 
@@ -45,6 +44,8 @@ _MORE_HELPS = ("clock_mhz", "bytes_per_cycle", "width_bytes", "lanes", "alu_per_
 _LESS_HELPS = ("latency_cycles", "special_cycles")
 _BUFFERS = ("capacity_bytes", "buffer_bytes")
 _KEPT_FRACTIONS = (0.75, 0.5, 0.25, 0.1)
+_MOST_VALUES = 5
+_MOST_ROWS = 1 << 22
 _OTHER_HASH_SEED = "4242"
 _IN_ANOTHER_PROCESS = (
     "import sys; from codesign.measure.conformance import answer; print(answer(sys.stdin.read()))"
@@ -208,73 +209,102 @@ def _rises(seconds: list[float], tolerance: float) -> list[str]:
 
 
 def _every_knob(machine: AnyMachine) -> CheckRow:
-    """Each knob, beside the file's other values or beside another choice, must move a metric."""
+    """Each knob, beside the file's other values or beside another choice, must move a metric.
+
+    Optional numbers that the file leaves out may be idle.
+    """
     name = "every knob changes some metric"
-    all_knobs = knobs(machine)
-    traces = [trace for trace in _knob_probes() if _runs(machine, trace)]
-    known: dict[tuple[str, int], dict[str, object]] = {}
+    found = knobs(machine)
+    traces = [trace for trace in _knob_probes(machine) if _runs(machine, trace)]
+    known: Known = {}
+    resting = [k for k in found if not _moves(machine, k, {}, traces, known)]
+    contexts = _contexts(machine, found, traces, known) if resting else []
     idle, conditional = [], []
-    for knob in all_knobs:
-        if _moves(machine, knob, {}, traces, known):
-            continue
+    for knob in resting:
         beside = next(
-            (c for c in _contexts(all_knobs, knob) if _moves(machine, knob, c, traces, known)), None
+            (c for c in contexts if knob.path not in c and _moves(machine, knob, c, traces, known)),
+            None,
         )
-        if beside is None:
-            idle.append(knob.path)
-        else:
+        if beside is not None:
             conditional += [f"{knob.path} only with {p}={v}" for p, v in beside.items()]
+        elif knob.value is not None:
+            idle.append(knob.path)
     faults = [f"{path} does nothing" for path in idle]
-    return row(name, faults, "; ".join([f"{len(all_knobs)} knobs", *conditional]))
+    return row(name, faults, "; ".join([f"{len(found)} knobs", *conditional]))
 
 
-def _knob_probes() -> list[Trace]:
+def _knob_probes(machine: AnyMachine) -> list[Trace]:
+    """Small workloads, and a product that is as long as the machine is large."""
     dense = probes()
+    rows = int(machine.peak_macs_per_cycle(dense["gemm"].trace.ops[0]))
     return [
         dense["gemm"].trace,
         *(everywhere(dense["gemm"].trace, p) for p in ("2:16", "4:8")),
         everywhere(dense["gemm training"].trace, "2:8"),
         dense["convolutions"].trace,
         everywhere(dense["transformer training"].trace, "2:8"),
+        gemm(min(max(1, rows), _MOST_ROWS), 128, 192),
     ]
 
 
-def _contexts(all_knobs: list[Knob], knob: Knob) -> Iterator[Changes]:
-    for other in all_knobs:
-        if other.is_choice and other.path != knob.path and not other.path.endswith("dtype"):
-            yield from ({other.path: value} for value in other.alternatives)
+Known = dict[tuple[str, int], dict[str, object]]
+"""Metrics by machine and probe."""
+
+
+def _contexts(
+    machine: AnyMachine, found: list[Knob], traces: list[Trace], known: Known
+) -> list[Changes]:
+    """Words and switches of the file, each set otherwise, that change how the machine behaves."""
+    changes: list[Changes] = [
+        {knob.path: value} for knob in found if knob.is_choice for value in knob.alternatives
+    ]
+    return [c for c in changes if _behaves_otherwise(machine, c, traces, known)]
+
+
+def _behaves_otherwise(
+    machine: AnyMachine, changes: Changes, traces: list[Trace], known: Known
+) -> bool:
+    try:
+        other = turned(machine, changes)
+        return any(
+            _moved(_known(machine, i, t, known), _known(other, i, t, known)) - _SILICON_METRICS
+            for i, t in enumerate(traces)
+        )
+    except CodesignError:
+        return False
+
+
+def _known(machine: AnyMachine, place: int, trace: Trace, known: Known) -> dict[str, object]:
+    key = (machine.spec.fingerprint, place)
+    if key not in known:
+        result = evaluate(trace, machine)
+        known[key] = {name: getattr(result, name) for name in _METRICS}
+    return known[key]
+
+
+def _moved(before: dict[str, object], after: dict[str, object]) -> set[str]:
+    return {metric for metric, value in after.items() if value != before[metric]}
 
 
 def _moves(
-    machine: AnyMachine,
-    knob: Knob,
-    beside: Changes,
-    traces: list[Trace],
-    known: dict[tuple[str, int], dict[str, object]],
+    machine: AnyMachine, knob: Knob, beside: Changes, traces: list[Trace], known: Known
 ) -> bool:
     base = turned(machine, beside)
-    others = list(neighbours(machine, knob, beside))
+    free = set() if knob.only_silicon else _SILICON_METRICS
+    others = list(islice(neighbours(machine, knob, beside), _MOST_VALUES))
     for i, trace in enumerate(traces):
-        key = (base.spec.fingerprint, i)
-        if key not in known:
-            known[key] = _metrics(evaluate(trace, base))
+        before = _known(base, i, trace, known)
         for other in others:
             try:
-                found = _metrics(evaluate(trace, other))
+                if _moved(before, _known(other, i, trace, known)) - free:
+                    return True
             except CodesignError:
                 continue
-            moved = {metric for metric, value in found.items() if value != known[key][metric]}
-            if moved - (set() if knob.only_silicon else _SILICON_METRICS):
-                return True
     return False
 
 
 _SILICON_METRICS = frozenset({"energy_j_by_part", "area_mm2_by_part"})
-
-
-def _metrics(result: Result) -> dict[str, object]:
-    names = ("latency_s", "dram_bytes", "bytes_by_memory", "executed_macs", *_SILICON_METRICS)
-    return {name: getattr(result, name) for name in names}
+_METRICS = ("latency_s", "dram_bytes", "bytes_by_memory", "executed_macs", *_SILICON_METRICS)
 
 
 def _other_process(machine: AnyMachine) -> CheckRow:

@@ -94,7 +94,7 @@ def probes() -> Mapping[str, Probe]:
         "convolutions": Probe(convolutions(batch=2)),
         "convolution training": Probe(convolutions(training=True), quick=False),
         "decode": Probe(decoder("decode"), quick=False),
-        "transformer training": Probe(decoder("training", batch=2)),
+        "transformer training": Probe(decoder("training")),
     }
 
 
