@@ -184,7 +184,7 @@ class Decoder(TransformerSpec):
     """Causal language model; prefill computes the logits of the last token, inference those of all.
 
     A decode step processes one new token for each sequence, which attends to `context` cached
-    tokens and itself. The logits of a tied head read the embedding table, whose parameters count
+    tokens and itself; where these fill all positions, the oldest one leaves the window. The logits of a tied head read the embedding table, whose parameters count
     once.
     """
 
@@ -234,6 +234,8 @@ class Decoder(TransformerSpec):
                     "cached tokens are given as context"
                 )
             seq, cached = 1, self.seq - 1 if request.context is None else request.context
+            if cached == self.positions:
+                cached -= 1
         else:
             seq, cached = request.seq or self.seq, request.context or 0
         _check_positions(self.name, seq + cached, self.positions)

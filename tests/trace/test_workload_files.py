@@ -83,7 +83,7 @@ def test_any_text_is_a_workload_or_an_error(text: str) -> None:
         ("bert_base", {"context": 5}, "prefill and decode"),
         ("bert_base", {"seq": 513}, "512 positions, got 513"),
         ("gpt2", {"seq": 1025}, "1024 positions"),
-        ("gpt2", {"phase": "decode", "context": 1024}, "1024 positions, got 1025"),
+        ("gpt2", {"phase": "decode", "context": 1025}, "1024 positions, got 1026"),
         ("gpt2", {"phase": "decode", "seq": 7}, "one token at a time"),
         ("gpt2", {"context": 7}, "prefill and decode"),
         ("llama2_7b", {"seq": -1}, "seq is a whole number"),
