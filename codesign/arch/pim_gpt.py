@@ -1,0 +1,27 @@
+"""PIM-GPT: GPT decoding in GDDR6 banks beside a small chip, arXiv 2310.09385."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from codesign.arch.pim import PimMachine, PimSpec
+
+
+class PimGptSpec(PimSpec):
+    """A machine file of family `pim_gpt`."""
+
+    machine: Literal["pim_gpt"]
+
+
+class PimGpt(PimMachine[PimGptSpec]):
+    """Matrices are concatenated in bank rows; the chip and the banks take turns."""
+
+    spec_type = PimGptSpec
+
+    @property
+    def mac_cycles(self) -> int:
+        return self.dram.cycles["nCCDMAC"]
+
+    @property
+    def burst_cycles(self) -> int:
+        return max(self.dram.cycles["nBL"], self.dram.cycles["nCCD"])
