@@ -291,11 +291,14 @@ def run_requests(tables, rule, bank, row, column, write, arrival, log):
                 continue
             else:
                 if turn == 1 and column_goes and row_source == 1:
+                    # the column command only puts precharges off, unless it turned the mode
+                    before = mode
                     mode = _write_mode(waiting, rule, mode)
-                    hit, act, pre = _pick(place, book, clocks, key, mode, now)
-                    miss = min(act, pre)
-                    row_command = ACT if miss == act else PRE
-                    row_slot, row_at = miss & SLOTS, _clock_of(miss, now)
+                    if mode != before or row_at <= now:
+                        hit, act, pre = _pick(place, book, clocks, key, mode, now)
+                        miss = min(act, pre)
+                        row_command = ACT if miss == act else PRE
+                        row_slot, row_at = miss & SLOTS, _clock_of(miss, now)
                 if row_at > now:
                     continue
                 source, chosen, command = row_source, row_slot, row_command

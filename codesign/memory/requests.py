@@ -21,6 +21,8 @@ Policy = Literal["fr_fcfs", "row_hits_first", "in_order"]
 Page = Literal["open", "closed"]
 Refresh = Literal["all_bank", "per_bank", "off"]
 
+MOST_QUEUED = 4096
+
 WRITE_HIGH, WRITE_LOW = 0.8, 0.2
 """Shares of the write queue at which writes take over and reads do again (Ramulator 2.1)."""
 
@@ -97,8 +99,10 @@ def simulate_located(
     write = np.broadcast_to(np.asarray(is_write, dtype=np.bool_), (n,))
     at = np.broadcast_to(np.asarray(arrival, dtype=np.int64), (n,))
     where.check(spec.organisation)
-    if queue < 1 or (n and (at.min() < 0 or np.any(np.diff(at) < 0))):
-        raise CodesignError("requests: the queue needs a place and arrivals must not fall")
+    if not 1 <= queue <= MOST_QUEUED:
+        raise CodesignError(f"requests: a queue has 1 to {MOST_QUEUED} places, not {queue}")
+    if n and (at.min() < 0 or np.any(np.diff(at) < 0)):
+        raise CodesignError("requests: arrivals must not be negative or fall")
     rule = controller(spec, policy, page, queue, refresh or spec.refresh, staggered)
     done, served, entered = (np.zeros(n, dtype=np.int64) for _ in range(3))
     commands = np.zeros(int(spec.tables.shape[6]), dtype=np.int64)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from codesign.config import CodesignError, Document, Spec, did_you_mean, load_spec
 from codesign.kernels.dram import (
@@ -30,6 +30,8 @@ HERE = Path(__file__).parent
 STATUSES = Literal["published", "derived", "measured", "unverified", "assumed", "chosen"]
 BASE_COMMANDS = ("ACT", "PRE", "PREA", "RD", "WR", "RDA", "WRA", "REFA", "REFB")
 """The commands that the controllers send; the order is that of the kernel's constants."""
+
+MOST_GAP_CYCLES = (1 << 16) - 1
 
 _LEVELS = {
     "rank": RANK,
@@ -121,7 +123,7 @@ class Organisation(Spec):
 class Timing(Spec):
     """A number of cycles and the key of its source."""
 
-    cycles: int
+    cycles: NonNegativeInt
     source: str
 
 
@@ -280,6 +282,14 @@ def rules(spec: DramSpec) -> tuple[Rule, ...]:
         )
         for row in table.constraints
     ]
+    for row in rows:
+        if row.gap_cycles > MOST_GAP_CYCLES:
+            raise CodesignError(
+                f"{spec.name}: {row.after[0]} to {row.before[0]} takes {row.gap_cycles} cycles,"
+                f" more than the {MOST_GAP_CYCLES} that the kernels count"
+            )
+        if {"RD", "WR"} & set(row.after) and "PRE" in row.before and row.gap_cycles < 1:
+            raise CodesignError(f"{spec.name}: {row.after[0]} to PRE must take a cycle at least")
     return tuple(rows)
 
 
