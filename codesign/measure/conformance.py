@@ -243,6 +243,7 @@ def _knob_probes(machine: AnyMachine) -> list[Trace]:
         everywhere(dense["gemm training"].trace, "2:8"),
         dense["convolutions"].trace,
         everywhere(dense["transformer training"].trace, "2:8"),
+        dense["decode"].trace,
         gemm(min(max(1, rows), _MOST_ROWS), 128, 192),
     ]
 
