@@ -1,9 +1,10 @@
-"""Columns of cores that multiply streamed weights with the activations they hold, row by row of weights.
+"""Columns of cores that multiply streamed weights with the activations they hold.
 
-The fabric of one row of cores: column c holds a slice of the reduction for some items. Weights arrive
-row by row; each kept weight of the slice is one packet and one AXPY of `axpy` cycles, then a command
-takes `command` cycles and the column's sums go to the next column, `hop` cycles away and `send` cycles
-long, which adds its own. A column has `sums` sums and its queue takes packets of `window` rows.
+One row of cores: column c holds a slice of the reduction for some items. Weights arrive row by row;
+each kept weight of the slice is one packet and one AXPY of `axpy` cycles, then a command takes
+`command` cycles and the column's sums go to the next column, `hop` cycles away and `send` cycles
+long, which adds its own. A column has room for `sums` rows of sums, and its queue for packets of
+`window` rows.
 """
 
 import numpy as np
@@ -14,9 +15,9 @@ from numba import njit
 def pace_rows(packets, axpy, command, hop, send, sums, window):
     """When each row of weights is worked off, and when its last sum has left.
 
-    `packets` is int64 [rows, columns]. Column c begins row r when it has ended row r - 1, the sums of
-    its row r - sums have left, and every column has ended row r - window. Returns two int64 [rows]: the
-    cycle at which the slowest column ends the row, and the cycle at which the result is complete.
+    `packets` is int64 [rows, columns]. Column c begins row r when it has ended row r - 1, the sums
+    of its row r - sums have left, and every column has ended row r - window. Returns two int64
+    [rows]: the cycle at which the slowest column ends the row, and that of its complete result.
     """
     rows, columns = packets.shape
     ended = np.zeros(rows, np.int64)
@@ -101,7 +102,7 @@ def step_rows(act, w, keep, depth, axpy, command, hop, send, sums, window):
                     left[c] = axpy if at[c] < stop else command
             q = to_send[c]
             if q < rows and 0 <= end[q, c] <= clock:
-                here = c == 0 or (0 <= sent[q, c - 1] and sent[q, c - 1] + hop <= clock)
+                here = c == 0 or (sent[q, c - 1] >= 0 and sent[q, c - 1] + hop <= clock)
                 clear = q == 0 or sent[q - 1, c] + send <= clock
                 if here and clear:
                     sent[q, c] = clock
