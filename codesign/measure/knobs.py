@@ -27,7 +27,8 @@ class Knob:
     @property
     def only_silicon(self) -> bool:
         """Whether energy and area alone may depend on it: a process, an energy, a kind of cell."""
-        return self.path.split(".")[0] in _SILICON or isinstance(self.value, str)
+        section, *_, name = self.path.split(".")[0], self.path.split(".")[-1]
+        return section in _SILICON or "pj" in name.split("_") or isinstance(self.value, str)
 
     @property
     def is_choice(self) -> bool:
