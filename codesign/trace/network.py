@@ -100,6 +100,13 @@ class Network:
         name = "batchnorm_inference" if kind == "batchnorm" and not self.training else kind
         return self.vector(layer, name, x, layer=layer, weight=f"{layer}.weight")
 
+    def norm_rows(
+        self, x: Value, layer: str, kind: str, width: int, shape: tuple[int, ...]
+    ) -> Value:
+        """`kind` over rows of `width` elements, which share one weight; x is cut to `shape`."""
+        self.parameters[f"{layer}.weight"] = width
+        return self.vector(layer, kind, Value(x.op, shape), layer=layer, weight=f"{layer}.weight")
+
     def vector(
         self,
         name: str,

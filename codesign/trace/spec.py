@@ -41,6 +41,8 @@ class Request:
     phase: Phase = Phase.FORWARD
     training: bool = False
     dtype: str = "fp16"
+    draft: int = 0
+    """Guessed tokens that a decode step verifies together with the one that is certain."""
 
     def network(self) -> Network:
         return Network(dtype=self.dtype, phase=self.phase, training=self.training)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from codesign.trace.op import Conv, Kind, Op, Phase, Trace
@@ -11,7 +12,11 @@ _MASTER_DTYPE = "fp32"
 
 
 def train(
-    forward: Trace, *, optimizer_name: str = "sgd_momentum", input_gradient: bool = False
+    forward: Trace,
+    *,
+    optimizer_name: str = "sgd_momentum",
+    input_gradient: bool = False,
+    trainable: Callable[[str], bool] | None = None,
 ) -> Trace:
     """The whole training step of a forward trace.
 
@@ -20,9 +25,11 @@ def train(
     `.update` of all parameters of its layer; a tied weight is updated after its last gradient. A
     product of activations gets two products. MACs of each gradient product equal those of the
     forward one. An operator with several consumers gets a `.gradient_sum` for the gradient elements
-    that coincide. Raises CodesignError for an unknown optimiser.
+    that coincide. A parameter of which `trainable` is false is frozen: gradients pass through its
+    layer, and it gets none. Raises CodesignError for an unknown optimiser.
     """
-    return _Backward(forward, optimizer(optimizer_name), input_gradient).run(optimizer_name)
+    walk = _Backward(forward, optimizer(optimizer_name), input_gradient, trainable)
+    return walk.run(optimizer_name)
 
 
 def transposed(conv: Conv) -> Conv:
@@ -109,26 +116,42 @@ def update_op(
 class _Backward:
     """The walk from the last operator to the first, and the gradients that wait on the way."""
 
-    def __init__(self, forward: Trace, rule: Optimizer, input_gradient: bool) -> None:
+    def __init__(
+        self,
+        forward: Trace,
+        rule: Optimizer,
+        input_gradient: bool,
+        trainable: Callable[[str], bool] | None,
+    ) -> None:
         self.forward = forward
         self.rule = rule
+        self.frozen = {
+            name for name in forward.parameters if trainable is not None and not trainable(name)
+        }
         self.input_gradient = input_gradient
         self.ops = list(forward.ops)
         self.owned: dict[str, list[str]] = {}
         for parameter in forward.parameters:
+            if parameter in self.frozen:
+                continue
             self.owned.setdefault(parameter.rpartition(".")[0], []).append(parameter)
         self.consumed = {dep for op in forward for dep in op.deps}
         self.trainable: set[str] = set()
         self.users: dict[str, int] = {}
         self.layers: dict[str, list[str]] = {}
         for op in forward:
+            own = op.weight is not None and self.learns(op)
             if op.weight is not None:
                 self.users[op.weight] = self.users.get(op.weight, 0) + 1
                 self.layers.setdefault(op.weight, []).append(op.layer)
-            if op.weight is not None or any(dep in self.trainable for dep in op.deps):
+            if own or any(dep in self.trainable for dep in op.deps):
                 self.trainable.add(op.name)
         self.gradients: dict[str, list[tuple[tuple[str, ...], int]]] = {}
         self.weight_gradients: dict[str, list[str]] = {}
+
+    def learns(self, op: Op) -> bool:
+        """Whether the weight or the bias of an operator gets a gradient."""
+        return op.weight not in self.frozen or bool(self.owned.get(op.layer))
 
     def run(self, optimizer_name: str) -> Trace:
         for op in reversed(self.forward.ops):
@@ -166,11 +189,15 @@ class _Backward:
             self.ops.append(data)
             for dep in before:
                 self.send(dep, (data.name,), op.a_elements)
-        weight = backward_weight_op(op, (*dy, *op.deps))
-        self.ops.append(weight)
-        made = [weight.name]
+        if not self.learns(op):
+            return
+        made = []
+        if op.weight not in self.frozen:
+            weight = backward_weight_op(op, (*dy, *op.deps))
+            self.ops.append(weight)
+            made.append(weight.name)
         bias = f"{op.layer}.bias"
-        if bias in self.forward.parameters:
+        if bias in self.forward.parameters and bias not in self.frozen:
             made.append(self.parameter_sum(op, bias, op.c_elements, dy))
         self.update(op, made)
 
@@ -178,12 +205,12 @@ class _Backward:
         gradient = vector_gradient(op, (*dy, op.name) if dy != (op.name,) else dy)
         if gradient is None:
             sent = dy
-            if op.weight is not None:
+            if op.weight is not None and self.learns(op):
                 self.update(op, [self.parameter_sum(op, op.weight, op.elements, dy)])
         else:
             self.ops.append(gradient)
             sent = (gradient.name,)
-            if op.weight is not None:
+            if op.weight is not None and self.learns(op):
                 self.update(op, [gradient.name])
         for dep in op.deps:
             if dep in self.trainable:
@@ -245,7 +272,8 @@ class _Backward:
             return
         layer = weight.rpartition(".")[0] or weight
         owned = (name for owner in self.layers[weight] for name in self.owned.get(owner, ()))
-        names = dict.fromkeys((weight, *self.owned.get(layer, ()), *owned))
+        own = () if weight in self.frozen else (weight,)
+        names = dict.fromkeys((*own, *self.owned.get(layer, ()), *owned))
         elements = sum(self.forward.parameters[name] for name in names)
         step = update_op(layer, weight, elements, op.c_dtype, self.rule, tuple(waiting))
         self.ops.append(replace(step, repeats=op.repeats))

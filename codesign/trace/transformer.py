@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from codesign.config import CodesignError
+from codesign.trace.experts import Experts, gated_product, mixture
 from codesign.trace.network import Network, Value
 from codesign.trace.op import Phase
 from codesign.trace.spec import Depth, Request, Size, WorkloadSpec
@@ -28,11 +29,29 @@ class TransformerSpec(WorkloadSpec):
     """Key-value heads that groups of heads share (grouped-query attention)."""
     head_dim: Size | None = None
     mlp_width: Size
-    activation: Literal["gelu", "gelu_tanh", "relu", "swiglu"] = "gelu"
+    activation: Literal["gelu", "gelu_tanh", "relu", "silu", "swiglu"] = "gelu"
+    """`swiglu` is silu, gated."""
+    gated: bool = False
+    """The MLP multiplies the activated `gate` by `up`."""
+    fused_gate: bool = False
+    """`gate` and `up` are one product, `gate_up`."""
     norm: Literal["layernorm", "rmsnorm"] = "layernorm"
     norm_first: bool = True
+    norm_last: bool = False
+    """Sublayers are normalised on their way out, before the residual addition (OLMo 2)."""
     bias: bool = True
+    """Biases of all linear layers; the three keys below overrule it for some."""
+    qkv_bias: bool | None = None
+    out_bias: bool | None = None
+    mlp_bias: bool | None = None
     fused_qkv: bool = True
+    qk_norm: Literal["head", "row"] | None = None
+    """RMS normalisation of queries and keys: each head by itself, or all heads of a token."""
+    parallel: bool = False
+    """Attention and MLP read the same input and are added together (GPT-NeoX)."""
+    shared_norm: bool = False
+    """Parallel attention and MLP read the same normalised input (GPT-J)."""
+    experts: Experts | None = None
     rotary: bool = False
 
     @model_validator(mode="after")
@@ -45,6 +64,17 @@ class TransformerSpec(WorkloadSpec):
 
     def layer(self, net: Network, x: Value, name: str, cached: int) -> Value:
         """One layer on x of shape (batch, tokens, width), with `cached` earlier tokens."""
+        if self.parallel:
+            first = self._norm(net, x, f"{name}.norm1")
+            second = first if self.shared_norm else self._norm(net, x, f"{name}.norm2")
+            y = self._attention(net, first, name, cached)
+            y = self._add(net, y, self._mlp(net, second, name), f"{name}.add1")
+            return self._add(net, y, x, f"{name}.add2")
+        if self.norm_last:
+            y = self._norm(net, self._attention(net, x, name, cached), f"{name}.norm1")
+            x = self._add(net, x, y, f"{name}.add1")
+            y = self._norm(net, self._mlp(net, x, name), f"{name}.norm2")
+            return self._add(net, x, y, f"{name}.add2")
         if self.norm_first:
             x = self._add(
                 net,
@@ -76,12 +106,17 @@ class TransformerSpec(WorkloadSpec):
         head_dim = self.head_dim or self.width // self.heads
         kv_heads = self.kv_heads or self.heads
         q_width, kv_width = self.heads * head_dim, kv_heads * head_dim
+        bias = self.bias if self.qkv_bias is None else self.qkv_bias
         if self.fused_qkv:
-            q = k = v = net.linear(x, f"{at}.qkv", q_width + 2 * kv_width, bias=self.bias)
+            q = k = v = net.linear(x, f"{at}.qkv", q_width + 2 * kv_width, bias=bias)
         else:
-            q = net.linear(x, f"{at}.q", q_width, bias=self.bias)
-            k = net.linear(x, f"{at}.k", kv_width, bias=self.bias)
-            v = net.linear(x, f"{at}.v", kv_width, bias=self.bias)
+            q = net.linear(x, f"{at}.q", q_width, bias=bias)
+            k = net.linear(x, f"{at}.k", kv_width, bias=bias)
+            v = net.linear(x, f"{at}.v", kv_width, bias=bias)
+        if self.qk_norm is not None:
+            rows = (head_dim, head_dim) if self.qk_norm == "head" else (q_width, kv_width)
+            q = net.norm_rows(q, f"{at}.q_norm", "rmsnorm", rows[0], (batch, tokens, q_width))
+            k = net.norm_rows(k, f"{at}.k_norm", "rmsnorm", rows[1], (batch, tokens, kv_width))
         if self.rotary:
             q = k = net.vector(
                 f"{at}.rotary", "rotary", q, k, shape=(batch, tokens, q_width + kv_width)
@@ -94,18 +129,21 @@ class TransformerSpec(WorkloadSpec):
             q, k, v, at, heads=self.heads, kv_heads=kv_heads, head_dim=head_dim, queries=tokens,
             context=cached + tokens,
         )  # fmt: skip
-        return net.linear(y, f"{at}.out", self.width, bias=self.bias)
+        bias = self.bias if self.out_bias is None else self.out_bias
+        return net.linear(y, f"{at}.out", self.width, bias=bias)
 
     def _mlp(self, net: Network, x: Value, name: str) -> Value:
         at = f"{name}.mlp"
-        if self.activation == "swiglu":
-            gate = net.linear(x, f"{at}.gate", self.mlp_width, bias=self.bias)
-            up = net.linear(x, f"{at}.up", self.mlp_width, bias=self.bias)
-            y = net.vector(f"{at}.multiply", "multiply", net.vector(f"{at}.silu", "silu", gate), up)
+        bias = self.bias if self.mlp_bias is None else self.mlp_bias
+        activation = "silu" if self.activation == "swiglu" else self.activation
+        if self.experts is not None:
+            return mixture(net, x, at, self.experts, activation)
+        if self.gated or self.activation == "swiglu":
+            y = gated_product(net, x, at, self.mlp_width, activation, self.fused_gate, bias)
         else:
-            up = net.linear(x, f"{at}.up", self.mlp_width, bias=self.bias)
-            y = net.vector(f"{at}.{self.activation}", self.activation, up)
-        return net.linear(y, f"{at}.down", self.width, bias=self.bias)
+            up = net.linear(x, f"{at}.up", self.mlp_width, bias=bias)
+            y = net.vector(f"{at}.{activation}", activation, up)
+        return net.linear(y, f"{at}.down", self.width, bias=bias)
 
 
 class ViT(TransformerSpec):
@@ -156,19 +194,22 @@ class Encoder(TransformerSpec):
     """Tokens where the caller names no number."""
     vocabulary: Size
     positions: Size
-    token_types: Size = 2
+    token_types: int = Field(default=2, ge=0, le=1024)
+    pooler: bool = True
     classes: Size | None = None
 
     def build(self, request: Request) -> Network:
         seq, _ = self.resolve(request)
         net = request.network()
         x = net.embedding("embeddings.tokens", self.vocabulary, self.width, (request.batch, seq))
-        net.parameters["positions.types"] = self.token_types * self.width
+        if self.token_types:
+            net.parameters["positions.types"] = self.token_types * self.width
         x = self._norm(net, _learned_positions(net, x, self.positions, x.shape), "embeddings.norm")
         for i in range(self.depth):
             x = self.layer(net, x, f"layers.{i}", 0)
-        first = Value(x.op, (request.batch, self.width))
-        x = net.vector("pooler.tanh", "tanh", net.linear(first, "pooler", self.width))
+        if self.pooler:
+            x = Value(x.op, (request.batch, self.width))
+            x = net.vector("pooler.tanh", "tanh", net.linear(x, "pooler", self.width))
         if self.classes is not None:
             net.loss(net.linear(x, "classifier", self.classes))
         return net
@@ -184,8 +225,9 @@ class Decoder(TransformerSpec):
     """Causal language model; prefill computes the logits of the last token, inference those of all.
 
     A decode step processes one new token for each sequence, which attends to `context` cached
-    tokens and itself; where these fill all positions, the oldest one leaves the window. The logits of a tied head read the embedding table, whose parameters count
-    once.
+    tokens and itself; where these fill all positions, the oldest one leaves the window. With
+    `draft` tokens to verify it processes these too and computes all their logits. The logits of a
+    tied head read the embedding table, whose parameters count once.
     """
 
     takes_sequence: ClassVar[bool] = True
@@ -201,6 +243,11 @@ class Decoder(TransformerSpec):
     """Rows of the position table that no token uses (OPT has 2)."""
     tied: bool = True
     final_norm: bool = True
+    head_bias: bool = False
+    embedding_norm: bool = False
+    window: Size | None = None
+    """Positions that a token attends to (sliding window): the cache holds no more. A pass over
+    several tokens computes the whole matrix, window or not."""
     embedding_width: Size | None = None
     """Width of the token embeddings where it differs from `width` and is projected (OPT-350M)."""
 
@@ -213,6 +260,8 @@ class Decoder(TransformerSpec):
             x = net.linear(x, "project_in", self.width, bias=False)
         if self.positions is not None:
             x = _learned_positions(net, x, self.positions + self.position_offset, x.shape)
+        if self.embedding_norm:
+            x = self._norm(net, x, "embeddings.norm")
         for i in range(self.depth):
             x = self.layer(net, x, f"layers.{i}", cached)
         if self.final_norm:
@@ -222,7 +271,7 @@ class Decoder(TransformerSpec):
         if width != self.width:
             x = net.linear(x, "project_out", width, bias=False)
         tied = "embeddings.tokens.weight" if self.tied else None
-        net.loss(net.linear(x, "lm_head", self.vocabulary, bias=False, tied=tied))
+        net.loss(net.linear(x, "lm_head", self.vocabulary, bias=self.head_bias, tied=tied))
         return net
 
     def resolve(self, request: Request) -> tuple[int, int]:
@@ -233,9 +282,12 @@ class Decoder(TransformerSpec):
                     f"{self.name}: decode processes one token at a time, got seq {request.seq}; "
                     "cached tokens are given as context"
                 )
-            seq, cached = 1, self.seq - 1 if request.context is None else request.context
+            seq = 1 + request.draft
+            cached = self.seq - seq if request.context is None else request.context
             if cached == self.positions:
-                cached -= 1
+                cached -= seq
+            if self.window is not None:
+                cached = min(cached, self.window - 1)
         else:
             seq, cached = request.seq or self.seq, request.context or 0
         _check_positions(self.name, seq + cached, self.positions)

@@ -75,6 +75,8 @@ FUNCTIONS: Mapping[str, Function] = {
     "max_pool": Function(_R, Work(1, 1, 0, 1, 0), Work(1, 1, 0, 0, 1)),
     "mean": Function(_R, Work(1, 1, 0, 1, 0), Work(1, 1, 0, 0, 1)),
     "sum": Function(_R, Work(1, 1, 0, 1, 0), Work(1, 0, 0, 0, 1)),
+    # the outputs of a token's experts, each times its share
+    "weighted_sum": Function(_R, Work(1, 2, 0, 1, 0), Work(1, 2, 0, 0, 1)),
     # softmax of the logits, then the logarithm of the label's share; softmax minus one-hot
     "cross_entropy": Function(_R, Work(3, 4, 1, 1, 0), Work(1, 3, 1, 1, 1)),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from codesign.config import (
@@ -73,7 +73,7 @@ def load_workload(
         if image is not None or overrides:
             raise CodesignError(f"{text[:80]} has no image size and no hyper-parameters to set")
         gemm, gemm_dtype = parse_gemm(text)
-        return _build(
+        return build_trace(
             gemm, gemm.name, phase, batch, seq, context, optimizer, gemm_dtype or dtype, overrides
         )
     path = find_workload(text)
@@ -89,7 +89,7 @@ def load_workload(
     if image is not None and "image" not in _family(document).model_fields:
         raise CodesignError(f"{text} takes no image size")
     spec = load_spec(_family(document), document, chosen)
-    return _build(spec, path.name, phase, batch, seq, context, optimizer, dtype, chosen)
+    return build_trace(spec, path.name, phase, batch, seq, context, optimizer, dtype, chosen)
 
 
 def workload_spec(name_or_path: str | Path, overrides: Mapping[str, object] = {}) -> WorkloadSpec:
@@ -154,17 +154,27 @@ def _family(document: Document) -> type[WorkloadSpec]:
     raise ConfigError([Fault(document.name, line, "family", rule, value, hint)])
 
 
-def _build(
+def build_trace(
     spec: WorkloadSpec,
     source: str,
-    phase: str | None,
-    batch: int,
-    seq: int | None,
-    context: int | None,
-    optimizer: str,
-    dtype: str | None,
-    overrides: Mapping[str, object],
+    phase: str | None = None,
+    batch: int = 1,
+    seq: int | None = None,
+    context: int | None = None,
+    optimizer: str = "sgd_momentum",
+    dtype: str | None = None,
+    overrides: Mapping[str, object] = {},
+    *,
+    draft: int = 0,
+    change: Callable[[Trace], Trace] | None = None,
+    trainable: Callable[[str], bool] | None = None,
 ) -> Trace:
+    """The trace of a workload that is already read; `source` is what its meta names.
+
+    `change` is applied to the forward operators, before gradients are derived from them;
+    `trainable` says of a parameter whether it gets a gradient. Other arguments and errors are those
+    of `load_workload`, and a decode step verifies `draft` tokens.
+    """
     wanted = _choice("phase", phase or "inference", list(PHASES))
     working = _choice("dtype", dtype or "fp16", list(DTYPE_BYTES))
     request = Request(
@@ -174,6 +184,7 @@ def _build(
         phase=PHASES[wanted],
         training=wanted == "training",
         dtype=working,
+        draft=_count("draft", draft, 0, _MAX_TOKENS),
     )
     net = spec.build(request)
     tokens, cached = spec.resolve(request)
@@ -189,8 +200,13 @@ def _build(
         meta["context"] = cached
     meta |= {f"set.{path}": str(value) for path, value in overrides.items()}
     trace = Trace(spec.name, tuple(net.ops), net.parameters, meta=meta)
+    if change is not None:
+        trace = change(trace)
     if request.training:
-        trace = train(trace, optimizer_name=optimizer, input_gradient=spec.input_gradient)
+        trace = train(
+            trace, optimizer_name=optimizer, input_gradient=spec.input_gradient,
+            trainable=trainable,
+        )  # fmt: skip
     return _countable(trace)
 
 
