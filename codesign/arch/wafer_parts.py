@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -13,7 +12,6 @@ from codesign.arch.base import ArchSpec
 from codesign.arch.parts import DramLink
 from codesign.config import Spec
 from codesign.schedule.program import Int64
-from codesign.schedule.streaming import share
 from codesign.units import DTypeName
 
 
@@ -83,12 +81,3 @@ def cut(total: Int64, edges: Int64) -> Int64:
     before = np.concatenate([[0], total])
     waves, row = np.divmod(edges, len(total))
     return np.asarray(waves * total[-1] + before[row])
-
-
-def spread(amount: int, running: Int64) -> Int64:
-    """Cut a whole number in proportion to the steps of a running total."""
-    last = int(running[-1])
-    if last == 0:
-        return share(amount, len(running) - 1)
-    places = [int(edge) * amount // last for edge in running]
-    return np.array([end - start for start, end in pairwise(places)], dtype=np.int64)

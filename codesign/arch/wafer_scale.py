@@ -17,8 +17,9 @@ from typing import ClassVar
 import numpy as np
 
 from codesign.arch.base import Fidelity, Machine, Mapping, Sparse
+from codesign.arch.chunked import Chunks, edges, spread
 from codesign.arch.parts import Component
-from codesign.arch.wafer_parts import Layout, WaferSpec, cut, spread
+from codesign.arch.wafer_parts import Layout, WaferSpec, cut
 from codesign.config import CodesignError
 from codesign.kernels.axpy import pace_rows, step_rows
 from codesign.schedule.program import COMPUTE, LOAD, STORE, Int64, Program, Steps, Unit
@@ -257,50 +258,27 @@ class WaferScale(Machine[WaferSpec]):
             ended, complete = self._stepped(op, layout, times, sparse)
         else:
             ended, complete = pace_rows(packets, *times)
-        rows = len(ended) * layout.waves
-        chunks = min(rows, _OUTLINE_CHUNKS if fidelity is Fidelity.TILE else _CHUNKS)
-        edges = np.arange(chunks + 1, dtype=np.int64) * rows // chunks
-        clock = cut(ended, edges)
-        sent = cut(np.cumsum(packets.sum(axis=1)), edges)
-        macs = (
-            effective_macs(op, sparse.mask) // op.repeats
-            if self.exploits(op)
-            else op.macs // op.repeats
+        places = edges(
+            len(ended) * layout.waves, _OUTLINE_CHUNKS if fidelity is Fidelity.TILE else _CHUNKS
         )
+        sent = cut(np.cumsum(packets.sum(axis=1)), places)
+        macs = effective_macs(op, sparse.mask) if self.exploits(op) else op.macs
         read, written = self._map_traffic(op)
         stored = self.stored_bytes(op, sparse)
-        by_row = stored == op.b_bytes
-        weights = spread(stored * self._passes(op, layout), edges if by_row else sent)
-        loaded = weights + share(read, chunks)
-        at = np.arange(chunks)
-        latency = np.zeros(chunks, dtype=np.int64)
-        latency[-1] = complete[-1] - ended[-1]
-        compute = steps.add(
-            WAFER.name, np.diff(clock), at=at, stage=COMPUTE, latency_cycles=latency, action=MAC,
-            count=spread(macs, sent),
-        )  # fmt: skip
-        steps.depend(compute[:1], steps.inputs_ready)
-        done = [compute]
-        if loaded.any():
-            load = steps.add(
-                DRAM.name, self.link().cycles(loaded), at=at, stage=LOAD,
-                latency_cycles=self.link().delay, action=DRAM_READ, count=loaded,
-            )  # fmt: skip
-            if read:
-                steps.depend(load, steps.inputs_ready)
-            steps.depend(load[:2], steps.engine_ready)
-            steps.depend(load[2:], compute[:-2])
-            steps.depend(compute, load)
-        if written:
-            leaving = share(written, chunks)
-            store = steps.add(
-                DRAM.name, self.link().cycles(leaving), at=at, stage=STORE,
-                latency_cycles=self.link().delay, action=DRAM_WRITE, count=leaving,
-            )  # fmt: skip
-            steps.depend(store, compute)
-            done.append(store)
-        self._tally_product(steps, op, layout, int(sent[-1]), macs)
-        return compute[-1:], np.concatenate(done)
+        weights = spread(
+            stored * self._passes(op, layout), places if stored == op.b_bytes else sent
+        )
+        chunks = len(weights)
+        self._tally_product(steps, op, layout, int(sent[-1]), macs // op.repeats)
+        return Chunks(
+            unit=WAFER.name,
+            busy_cycles=np.diff(cut(ended, places)),
+            macs=spread(macs // op.repeats, sent),
+            loaded_bytes=weights + share(read, chunks),
+            stored_bytes=share(written, chunks),
+            latency_cycles=int(complete[-1] - ended[-1]),
+            loads_maps=read > 0,
+        ).emit(steps, self.link())
 
     def _passes(self, op: Op, layout: Layout) -> int:
         """How often the weights cross the link: once for every wave of items."""
