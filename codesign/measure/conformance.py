@@ -244,6 +244,7 @@ def _knob_probes(machine: AnyMachine) -> list[Trace]:
         dense["convolutions"].trace,
         everywhere(dense["transformer training"].trace, "2:8"),
         dense["decode"].trace,
+        dense["image"].trace,
         gemm(min(max(1, rows), _MOST_ROWS), 128, 192),
     ]
 

@@ -11,7 +11,8 @@ import numpy as np
 from codesign.config import validate_spec
 from codesign.sparsity.mask import Mask
 from codesign.trace.layers import Layers
-from codesign.trace.op import Trace
+from codesign.trace.network import Network, conv_op
+from codesign.trace.op import Conv, Trace
 from codesign.trace.sparsify import sparsify
 from codesign.trace.spec import Request
 from codesign.trace.training import train
@@ -62,6 +63,24 @@ def convolutions(*, batch: int = 1, training: bool = False) -> Trace:
     return train(trace) if training else trace
 
 
+def image() -> Trace:
+    """A picture of three channels through a wide and through a high convolution."""
+    net = Network()
+    before: tuple[str, ...] = ()
+    for name, high, wide, inputs in (("wide", 1, 7, 3), ("high", 7, 1, 32)):
+        window = Conv(
+            batch=2, in_h=16, in_w=16, in_channels=inputs, out_channels=32, kernel_h=high,
+            kernel_w=wide, padding_h=high // 2, padding_w=wide // 2, out_h=16, out_w=16,
+        )  # fmt: skip
+        weight = f"{name}.weight"
+        net.parameters[weight] = 32 * inputs * high * wide
+        net.ops.append(
+            conv_op(name, window, weight=weight, phase=net.phase, deps=before, dtype=net.dtype)
+        )
+        before = (name,)
+    return Trace("image", tuple(net.ops), net.parameters)
+
+
 def decoder(phase: str, *, batch: int = 1, optimizer: str = "adamw") -> Trace:
     """One layer of a small language model: attention, norms, softmax, embedding and loss."""
     decodes = phase == "decode"
@@ -93,6 +112,7 @@ def probes() -> Mapping[str, Probe]:
         "gemm training": Probe(gemm(128, 96, 192, phase="training")),
         "convolutions": Probe(convolutions(batch=2)),
         "convolution training": Probe(convolutions(training=True), quick=False),
+        "image": Probe(image(), quick=False),
         "decode": Probe(decoder("decode"), quick=False),
         "transformer training": Probe(decoder("training")),
     }
