@@ -23,7 +23,7 @@ from codesign.memory.spec import standard, tables_of
 from tests.reference import dram_twin as twin
 
 STREAMS = 100
-REQUEST_LISTS = 6
+REQUEST_LISTS = 24
 
 
 def channel_of(spec):
@@ -106,10 +106,19 @@ def random_requests(spec, rng, n):
     ]
 
 
+def with_other_timings(spec, rng):
+    """Distances that no data sheet has, so that rules meet in every order."""
+    timings = {
+        name: timing.model_copy(update={"cycles": int(rng.integers(1, 2 + timing.cycles))})
+        for name, timing in spec.timings.items()
+    }
+    return spec.model_copy(update={"timings": timings})
+
+
 def refreshed_often(spec, rng):
     """So that short runs meet several refreshes."""
     often = {
-        "nREFI": spec.cycles["nRFC"] + int(rng.integers(60, 400)),
+        "nREFI": spec.cycles["nRFC"] + int(rng.integers(100, 400)),
         "nREFIpb": spec.cycles.get("nRFCpb", 0) + int(rng.integers(10, 200)),
     }
     timings = {
@@ -129,6 +138,8 @@ def test_random_requests_equal_the_twin(preset, policy):
         refresh = ["off", "all_bank", "per_bank" if has_refb else "all_bank"][k % 3]
         page = ["open", "closed"][int(rng.integers(2))]
         queue = int(rng.choice([1, 3, 8]))
+        if k % 2:
+            spec = with_other_timings(spec, rng)
         spec = refreshed_often(spec, rng)
         requests = random_requests(spec, rng, int(rng.integers(1, 30)))
         rule = controller(spec, policy, page, queue, refresh)
