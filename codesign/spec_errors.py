@@ -16,6 +16,7 @@ from codesign.yaml12 import Fault, KeyPath, did_you_mean, dotted, plain_scalar, 
 
 
 def is_class(annotation: object, base: type) -> bool:
+    """Whether an annotation is a class below another."""
     return isinstance(annotation, type) and issubclass(annotation, base)
 
 
@@ -30,6 +31,7 @@ def alternatives(annotation: object) -> tuple[Any, ...]:
 
 
 def key_types(annotation: object) -> Iterator[Any]:
+    """The types of the keys of every mapping within an annotation."""
     for arm in alternatives(annotation):
         if is_class(get_origin(arm), Mapping):
             yield from alternatives(get_args(arm)[0])
@@ -39,6 +41,7 @@ def key_types(annotation: object) -> Iterator[Any]:
 
 
 def fields_of(arm: Any) -> dict[str, Any]:
+    """The fields of a model by the key that a file uses; none for other annotations."""
     return (
         {info.alias or name: info for name, info in arm.model_fields.items()}
         if is_class(arm, BaseModel)
@@ -112,6 +115,7 @@ def locate(
 
 
 def entry_of(data: object, key: str | int) -> object:
+    """What lies under a key or an index of plain data, or None."""
     if isinstance(data, Mapping):
         return data.get(key)
     return (

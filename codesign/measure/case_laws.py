@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codesign.arch.base import AnyMachine
+from codesign.arch.base import AnyMachine, Fidelity
 from codesign.config import CodesignError
 from codesign.evaluate import Lowered
 from codesign.mapper.bounds import roofline
@@ -19,6 +19,8 @@ from codesign.units import PJ_PER_J
 
 RELATIVE = 1e-9
 """Rounding of sums of floating-point numbers."""
+SAMPLING = 0.02
+"""At fidelity tile a small sample stands for a mask whose groups differ: bounds hold so closely."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +54,18 @@ def row(name: str, faults: list[str], kept: str) -> CheckRow:
     return CheckRow(name, not faults, faults[0] + more if faults else kept)
 
 
+def _slack(case: Case) -> float:
+    sampled = case.result.fidelity == Fidelity.TILE and any(
+        case.machine.needs_mask(lowered.op, Fidelity.ROW) for lowered in case.lowered
+    )
+    return SAMPLING if sampled else 0.0
+
+
 def above_roofline(case: Case) -> str | None:
     """Neither the run nor an operator beats its peak rate or the link's bandwidth."""
     result = case.result
-    if result.cycles < result.roofline_cycles:
+    least = 1 - _slack(case)
+    if result.cycles < least * result.roofline_cycles:
         return f"{result.cycles} cycles, roofline {result.roofline_cycles}"
     for op in result.ops:
         if op.end_cycle - op.start_cycle < op.roofline_cycles:
@@ -70,7 +80,7 @@ def moves_compulsory_bytes(case: Case) -> str | None:
     for lowered, op in zip(case.lowered, case.result.ops, strict=True):
         bound = roofline(lowered.op, case.machine, lowered.sparse, op.executed_macs)
         least = bound.compulsory_bytes
-        if op.dram_bytes < least:
+        if op.dram_bytes < (1 - _slack(case)) * least:
             return f"{op.name} moves {op.dram_bytes} bytes, {least} are compulsory"
     return None
 

@@ -23,6 +23,8 @@ from codesign.report.svg import Figure
 
 @dataclass(frozen=True, slots=True)
 class Cell:
+    """One figure of a comparison, with its ratio to the baseline's."""
+
     text: str
     ratio: str = ""
     best: bool = False
@@ -30,6 +32,8 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
+    """One run of a comparison."""
+
     label: str
     baseline: bool
     cells: tuple[Cell, ...]
@@ -38,6 +42,8 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True)
 class OpRow:
+    """One operator of a run."""
+
     name: str
     phase: str
     shape: str
@@ -51,6 +57,8 @@ class OpRow:
 
 @dataclass(frozen=True, slots=True)
 class UnitRow:
+    """One unit of a machine: how long it was held and waited for."""
+
     run: str
     name: str
     share: str
@@ -60,12 +68,16 @@ class UnitRow:
 
 @dataclass(frozen=True, slots=True)
 class Note:
+    """A line about operators, and the runs that it is about."""
+
     text: str
     where: str
 
 
 @dataclass(frozen=True, slots=True)
 class AssumptionRow:
+    """A number of a machine file that nobody published."""
+
     arch: str
     path: str
     value: str
@@ -75,6 +87,8 @@ class AssumptionRow:
 
 @dataclass(frozen=True, slots=True)
 class ProvenanceRow:
+    """What a run was made of and with."""
+
     run: str
     clock: str
     result: Result

@@ -125,15 +125,18 @@ def fit(text: str, width_px: float) -> str:
 
 
 def label(x: float, y: float, text: str, classes: str = "") -> str:
+    """Text at a place."""
     attribute = f' class="{classes}"' if classes else ""
     return f'<text x="{number(x)}" y="{number(y)}"{attribute}>{escape(q.clean(text))}</text>'
 
 
 def tip(text: str) -> str:
+    """The title that a browser shows on hovering."""
     return f"<title>{escape(q.one_line(text, 300))}</title>"
 
 
 def bar(x: float, y: float, width: float, height: float, classes: str, tooltip: str = "") -> str:
+    """A rectangle, with a title where one is given."""
     shape = (
         f'<rect x="{number(x)}" y="{number(y)}" width="{max(width, 0):.2f}" '
         f'height="{number(height)}" class="{classes}"'
@@ -142,6 +145,7 @@ def bar(x: float, y: float, width: float, height: float, classes: str, tooltip: 
 
 
 def line(x1: float, y1: float, x2: float, y2: float, classes: str = "ax") -> str:
+    """A straight line."""
     return f'<path d="M{number(x1)} {number(y1)}L{number(x2)} {number(y2)}" class="{classes}"/>'
 
 

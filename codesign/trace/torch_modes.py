@@ -98,6 +98,7 @@ def sequence_number(node: Any) -> int:
 
 
 def flat(value: Any) -> list[Tensor]:
+    """The tensors within nested lists, tuples and mappings, in order."""
     if isinstance(value, Tensor):
         return [value]
     if isinstance(value, dict):
