@@ -245,6 +245,8 @@ def _knob_probes(machine: AnyMachine) -> list[Trace]:
         everywhere(dense["transformer training"].trace, "2:8"),
         dense["decode"].trace,
         dense["image"].trace,
+        everywhere(dense["one row"].trace, "unstructured(0.95)"),
+        everywhere(load_workload("gemm:200,160,144,int8"), "2:8"),
         gemm(min(max(1, rows), _MOST_ROWS), 128, 192),
     ]
 
