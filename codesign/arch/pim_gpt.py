@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from codesign.arch.pim import PimMachine, PimSpec
+from codesign.arch.pim import PimMachine
+from codesign.arch.pim_spec import PimSpec
 
 
 class PimGptSpec(PimSpec):
