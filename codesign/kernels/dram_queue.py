@@ -100,23 +100,23 @@ def _unlink(slot, lane, waiting, q, bank, gone):
 
 
 @njit(cache=True, nogil=True, _nrt=False, forceinline=True)
-def _pick(place, book, clocks, key, q, now):
+def _pick(shape, book, clocks, key, q, now):
     """The requests of a queue to serve next by RD or WR, ACT and PRE, as keys; NONE or more where
     there is none.
 
     The earliest clock wins, then the oldest request.
     """
     buses = clocks.shape[1] - 1
+    per_rank = shape[1]
     best_column, best_act, best_pre = NONE, NONE, NONE
     column_kind, act_kind, pre_kind = book[RD + q, CLASS], book[ACT, CLASS], book[PRE, CLASS]
     column_bus = max(now, clocks[book[RD, BUS], buses])
     row_bus = max(now, clocks[book[ACT, BUS], buses])
-    per_rank = len(place) // (buses - len(place))
-    for rank in range(len(place), buses):
+    for rank in range(buses - shape[0], buses):
         column = max(clocks[column_kind, rank], column_bus) - now
         act = max(clocks[act_kind, rank], row_bus) - now
         pre = max(clocks[pre_kind, rank], row_bus) - now
-        first = (rank - len(place)) * per_rank
+        first = (rank - buses + shape[0]) * per_rank
         for i in range(per_rank):
             b = np.uintp(first + i)
             wait = max(clocks[np.uintp(column_kind), b] - now, column)
@@ -266,7 +266,7 @@ def run_requests(tables, rule, bank, row, column, write, arrival, log):
             )
         elif rule.dual_bus or column_at > now:
             mode = _write_mode(waiting, rule, mode)
-            hit, act, pre = _pick(place, book, clocks, key, mode, now)
+            hit, act, pre = _pick(shape, book, clocks, key, mode, now)
             miss = min(act, pre)
             if rule.dual_bus == 0:
                 if hit < miss:
@@ -295,7 +295,7 @@ def run_requests(tables, rule, bank, row, column, write, arrival, log):
                     before = mode
                     mode = _write_mode(waiting, rule, mode)
                     if mode != before or row_at <= now:
-                        hit, act, pre = _pick(place, book, clocks, key, mode, now)
+                        hit, act, pre = _pick(shape, book, clocks, key, mode, now)
                         miss = min(act, pre)
                         row_command = ACT if miss == act else PRE
                         row_slot, row_at = miss & SLOTS, _clock_of(miss, now)
