@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from codesign.config import CodesignError, did_you_mean
 
@@ -40,6 +42,17 @@ class Record:
             self.fault(column, f"a whole number from {least} to {most}")
         return value
 
+    def number(self, column: str) -> float:
+        """A finite number above 0."""
+        held = self.cells[column]
+        try:
+            value = float(held)
+        except ValueError:
+            value = 0.0
+        if not 0 < value < math.inf:
+            self.fault(column, "a number above 0")
+        return value
+
     def optional_count(self, column: str, least: int = 0, most: int = _MOST) -> int | None:
         """A whole number, or None where the cell is empty."""
         return self.count(column, least, most) if self.cells[column] else None
@@ -55,6 +68,13 @@ class Record:
         return held
 
 
+def open_text(path: Path) -> TextIO:
+    """A CSV file as text; one whose name ends in `.gz` is unpacked."""
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")  # type: ignore[return-value]
+    return path.open(encoding="utf-8-sig", newline="")
+
+
 def read_records(path: Path, columns: Sequence[str]) -> list[Record]:
     """The lines of a CSV file that has at least these columns, in any order.
 
@@ -63,7 +83,7 @@ def read_records(path: Path, columns: Sequence[str]) -> list[Record]:
     """
     name = str(path)
     records: list[Record] = []
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with open_text(path) as file:
         reader = csv.reader(file, strict=True)
         try:
             header = [cell.strip() for cell in next(reader, [])]
@@ -77,6 +97,8 @@ def read_records(path: Path, columns: Sequence[str]) -> list[Record]:
                     )
                 cells = dict(zip(header, (cell.strip() for cell in row), strict=True))
                 records.append(Record(name, reader.line_num, cells))
+        except (gzip.BadGzipFile, EOFError) as error:
+            raise CodesignError(f"{name}: not a gzip file ({error})") from None
         except UnicodeDecodeError as error:
             raise CodesignError(f"{name}: not UTF-8 text ({error.reason})") from None
         except csv.Error as error:

@@ -1,0 +1,192 @@
+"""How a GPU's libraries run a product: forms of operands, tile shapes, and constants of their kernels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from codesign.config import Spec
+from codesign.kernels.tensor_core import choose_tiles
+from codesign.schedule.program import Int64
+from codesign.sparsity.pattern import NM, Block, Columns, Pattern, Rows, Unstructured
+from codesign.trace.op import Op, ceil_bytes
+from codesign.units import BITS_PER_BYTE, DTypeName, dtype_bits
+
+Float64 = NDArray[np.float64]
+
+SPLITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+_SUMS_OF_A_TILE = 128 * 256
+"""Sums that the registers of one thread block hold."""
+_SCALE_BITS_PER_INT4 = 16 / 128
+"""One 16-bit scale for each 128 weights, as AWQ, GPTQ and Marlin store them."""
+
+
+class KernelLibrary(Spec):
+    """Constants of one library's kernels on one GPU: all that calibration may set."""
+
+    read_efficiency: float = Field(gt=0, le=1, description="achieved over peak DRAM reads")
+    write_efficiency: float = Field(gt=0, le=1, description="achieved over peak DRAM writes")
+    sharing: float = Field(
+        gt=0, le=8, description="uses of a byte that L2 delivers: multicast in clusters, L1 hits"
+    )
+    prologue_cycles: float = Field(ge=0, description="of a thread block, before its first product")
+    store_bytes_per_cycle: float = Field(gt=0, description="of a multiprocessor's epilogue")
+    step_cycles: float = Field(ge=0, description="from the request of a stage to its use")
+    split_cycles: float = Field(ge=0, description="to join the parts of a split reduction")
+    most_splits: int = Field(ge=1, le=32)
+    sustained: dict[DTypeName, float] = Field(default_factory=dict)
+    """Share of the peak rate at which the board's power allows long runs; absent: by the power model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """State that a measurement leaves between two runs, zero for one cold run.
+
+    `warm_bytes` of the operands are still in L2; runs shorter than `window_cycles` exceed the sustained
+    rate by up to the factor `burst`. `rate` is a factor on the sustained rate itself: another clock.
+    """
+
+    warm_bytes: float = 0.0
+    burst: float = 1.0
+    window_cycles: float = 1.0
+    rate: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a product's operands are stored and multiplied.
+
+    `b_share` is stored bytes of B over those of a dense B in A's type, `kept` the share of the reduction
+    that is executed, `rate` a factor on the multiply rate, `unpack_bytes` what unpacking writes to shared
+    memory for each element of B.
+    """
+
+    name: str = "dense"
+    b_share: float = 1.0
+    kept: float = 1.0
+    rate: float = 1.0
+    unpack_bytes: float = 0.0
+
+
+DENSE_FORM = Form()
+
+
+def form_of(pattern: Pattern, a_dtype: str, b_dtype: str, *, sparse_mma: bool) -> Form:
+    """The way in which the kernels of a GPU run a pattern of B; dense where they gain nothing."""
+    bits = dtype_bits(a_dtype)
+    if dtype_bits(b_dtype) < bits:
+        packed = (dtype_bits(b_dtype) + _SCALE_BITS_PER_INT4) / bits
+        return Form("grouped", b_share=packed, unpack_bytes=bits / BITS_PER_BYTE)
+    density = pattern.density
+    match pattern:
+        case NM(axis="in") if (pattern.n, pattern.m) == (2, 4) and sparse_mma:
+            return Form("2:4", b_share=0.5 + 1 / bits, rate=2.0)
+        case NM(axis="in") if not pattern.is_dense and (pattern.n, pattern.m) != (2, 4):
+            index = (pattern.m - 1).bit_length() / bits / 64
+            return Form("gather", b_share=1 + index, kept=density, unpack_bytes=bits / 16)
+        case Block():
+            return Form("block", kept=density)
+        case Rows() | Columns():
+            return Form("removed", kept=density)
+        case Unstructured() if not pattern.is_dense:
+            return Form("bitmap", b_share=density + 1 / bits, unpack_bytes=bits / BITS_PER_BYTE)
+    return DENSE_FORM
+
+
+@cache
+def tile_library(warp_groups: bool) -> tuple[tuple[int, int], ...]:
+    """Tile shapes (rows of A, rows of B) of thread blocks; (1, 1) is a product with a vector."""
+    edges = (16, 32, 64, 128, 256)
+    found = {(m, n) for m, n in product(edges, edges) if 512 <= m * n <= _SUMS_OF_A_TILE}
+    if warp_groups:
+        wide = product((64, 128, 256), (8, 16, 32, 64, 96, 128, 192, 256))
+        pairs = {(m, n) for m, n in wide if m * n <= _SUMS_OF_A_TILE}
+        found |= pairs | {(n, m) for m, n in pairs}
+    return ((1, 1), *sorted(found))
+
+
+@dataclass(frozen=True)
+class Board:
+    """What the kernels see of a GPU; rates per cycle of the nominal clock."""
+
+    multiprocessors: int
+    l2_bytes: int
+    l2_bytes_per_cycle: float
+    dram_bytes_per_cycle: float
+    dram_latency_cycles: int
+    shared_bytes: int
+    warp_groups: bool
+
+    def row(self) -> Float64:
+        return np.array(
+            [
+                self.multiprocessors, self.l2_bytes, self.l2_bytes_per_cycle,
+                self.dram_bytes_per_cycle, self.dram_latency_cycles, self.shared_bytes,
+                self.warp_groups,
+            ],
+            dtype=np.float64,
+        )  # fmt: skip
+
+
+def constants_row(kernels: KernelLibrary, cap: float, overlap: float, run: Run) -> Float64:
+    """The constants in the order of the kernel; `cap` is the chip's sustained MACs per cycle."""
+    return np.array(
+        [
+            kernels.read_efficiency, kernels.write_efficiency, kernels.sharing,
+            kernels.prologue_cycles, kernels.store_bytes_per_cycle, kernels.step_cycles,
+            kernels.split_cycles, cap, run.warm_bytes, run.burst, run.window_cycles, overlap,
+        ]
+    )  # fmt: skip
+
+
+def choices(
+    sizes: Int64,
+    board: Board,
+    constants: Float64,
+    form: Form,
+    *,
+    a_bytes: float,
+    c_bytes: float,
+    macs_per_cycle: float,
+    most_splits: int,
+    tiles: tuple[tuple[int, int], ...] | None = None,
+    splits: tuple[int, ...] = SPLITS,
+) -> Float64:
+    """The quickest tile and split of each product; columns as in `kernels.tensor_core`.
+
+    `sizes` is int64[rows, 4] of groups, m, n, k; `a_bytes` and `c_bytes` are of one element and
+    `macs_per_cycle` of one multiprocessor, dense.
+    """
+    shapes = tile_library(board.warp_groups) if tiles is None else tiles
+    if form.name == "2:4" and tiles is None:
+        shapes = shapes[1:]
+    return choose_tiles(  # type: ignore[no-any-return]
+        np.ascontiguousarray(sizes, dtype=np.int64),
+        np.array(shapes, dtype=np.int64),
+        np.array(splits, dtype=np.int64),
+        board.row(),
+        constants,
+        np.array(
+            [
+                a_bytes, c_bytes, form.b_share, macs_per_cycle * form.rate, form.kept,
+                form.unpack_bytes, most_splits,
+            ]
+        ),
+    )  # fmt: skip
+
+
+def element_bytes(dtype: str) -> float:
+    """Bytes of one element, a fraction for packed types."""
+    return ceil_bytes(8, dtype) / 8
+
+
+def in_flight(op: Op) -> Op:
+    """The product of a fused attention: its large matrix stays on the chip, whichever it is."""
+    if op.k > op.n:
+        return replace(op, n=op.k, k=op.n)
+    return op

@@ -1,0 +1,389 @@
+"""GPUs with tensor cores: thread blocks over multiprocessors, dense and 2:4 products, streamed kernels.
+
+A kernel is launched, its thread blocks are given to multiprocessors as these become free, and DRAM moves
+its bytes beside them. How long a block takes is in `kernels.tensor_core`; `docs/machines/gpu.md` derives it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from codesign.arch.base import ArchSpec, Fidelity, Machine, Mapping, Sparse
+from codesign.arch.gpu_kernels import (
+    DENSE_FORM,
+    SPLITS,
+    Board,
+    Float64,
+    Form,
+    KernelLibrary,
+    Run,
+    choices,
+    constants_row,
+    element_bytes,
+    form_of,
+    in_flight,
+)
+from codesign.arch.parts import Component, DramLink
+from codesign.config import Spec
+from codesign.kernels.tensor_core import (
+    BLOCK,
+    BLOCKS,
+    CYCLES,
+    DRAM_READ,
+    L2_BYTES,
+    SERVERS,
+    TILE_M,
+    TILE_N,
+)
+from codesign.kernels.tensor_core import SPLITS as SPLITS_COLUMN
+from codesign.schedule.program import Int64, Order, Program, Steps, Unit
+from codesign.schedule.streaming import DRAM, DRAM_WRITE, MAC
+from codesign.schedule.streaming import DRAM_READ as READ_ACTION
+from codesign.sparsity.mask import Mask
+from codesign.trace.op import Kind, Op
+from codesign.trace.sparsify import effective_macs
+from codesign.units import HZ_PER_MHZ, PJ_PER_J, DTypeName
+
+LAUNCH = Unit("launch")
+_MASKED = frozenset({"block"})
+"""Forms whose thread blocks take as long as the mask says."""
+
+
+class Multiprocessors(Spec):
+    """The streaming multiprocessors."""
+
+    count: int = Field(ge=1)
+    shared_bytes: int = Field(ge=16384, description="shared memory that thread blocks can use")
+    warp_groups: bool = Field(description="whether four warps multiply from shared memory (wgmma)")
+    lanes: int = Field(ge=1, description="scalar operations per cycle")
+    special_lanes: int = Field(ge=1, description="exponentials, roots, divisions per cycle")
+
+
+class SecondLevel(Spec):
+    """The cache that all multiprocessors share; a far partition counts as half as near."""
+
+    capacity_bytes: int = Field(ge=65536)
+    bytes_per_cycle: float = Field(gt=0)
+
+
+class Power(Spec):
+    """The board's limit, and what its tensor cores draw."""
+
+    limit_w: float = Field(gt=0)
+    idle_w: float = Field(ge=0)
+    mac_pj_at_1ghz: float = Field(gt=0, description="a 16-bit MAC and its share of everything else")
+    exponent: float = Field(ge=0, le=3, description="of a MAC's energy over the clock")
+
+
+class Launches(Spec):
+    """Time of a kernel that does nothing."""
+
+    kernel_cycles: int = Field(ge=0, description="in a CUDA graph: gap, ramp up, ramp down")
+    stream_cycles: int = Field(ge=0, description="more, when launched one by one")
+    graphs: bool
+
+
+class TensorCoreSpec(ArchSpec):
+    """A machine file of family `tensor_core`."""
+
+    machine: Literal["tensor_core"]
+    sm: Multiprocessors
+    mma: dict[DTypeName, int]
+    """Dense multiply-accumulates per cycle of one multiprocessor, by the type of A."""
+    l2: SecondLevel
+    dram: DramLink
+    power: Power
+    launch: Launches
+    overlap: float = Field(ge=1, le=64, description="exponent with which overlapping times join")
+    flash_attention: bool
+    dense: KernelLibrary
+    sparse: KernelLibrary | None = None
+    """Kernels of 2:4 products; a GPU without them runs such weights dense."""
+
+
+class TensorCore(Machine[TensorCoreSpec]):
+    """Lowers an operator to one kernel: a launch, its thread blocks, and its DRAM traffic."""
+
+    spec_type = TensorCoreSpec
+    actions: ClassVar[tuple[str, ...]] = (
+        READ_ACTION, DRAM_WRITE, MAC, "l2_read", "shared_read", "vector_alu", "vector_special",
+    )  # fmt: skip
+    unit_labels: ClassVar[dict[str, str]] = {DRAM.name: "memory", LAUNCH.name: "launch"}
+
+    @property
+    def processors(self) -> Unit:
+        return Unit("multiprocessor", self.spec.sm.count, Order.ARRIVAL)
+
+    @property
+    def board(self) -> Board:
+        spec = self.spec
+        return Board(
+            spec.sm.count, spec.l2.capacity_bytes, spec.l2.bytes_per_cycle,
+            spec.dram.bytes_per_cycle, spec.dram.latency_cycles, spec.sm.shared_bytes,
+            spec.sm.warp_groups,
+        )  # fmt: skip
+
+    @property
+    def dram_bytes_per_cycle(self) -> float:
+        return self.spec.dram.bytes_per_cycle
+
+    def supports(self, op: Op) -> bool:
+        return not op.is_matmul or op.a_dtype in self.spec.mma
+
+    def form(self, op: Op) -> Form:
+        """How the operator's B is stored and multiplied."""
+        return form_of(
+            op.b_pattern, op.a_dtype, op.b_dtype, sparse_mma=self.spec.sparse is not None
+        )
+
+    def exploits(self, op: Op) -> bool:
+        return op.is_matmul and self.form(op) != DENSE_FORM
+
+    def needs_mask(self, op: Op, fidelity: Fidelity) -> bool:
+        return super().needs_mask(op, fidelity) and self.form(op).name in _MASKED
+
+    def engine(self, op: Op) -> str:
+        return LAUNCH.name
+
+    def peak_macs_per_cycle(self, op: Op) -> Fraction:
+        return Fraction(self.spec.sm.count * self.spec.mma[op.a_dtype])  # type: ignore[index]
+
+    def kernels(self, form: Form) -> KernelLibrary:
+        """The library that runs a form."""
+        if form.name == "2:4" and self.spec.sparse is not None:
+            return self.spec.sparse
+        return self.spec.dense
+
+    def sustained(self, dtype: DTypeName, form: Form = DENSE_FORM) -> float:
+        """Share of the peak rate that the board's power allows in the long run.
+
+        Measured where the machine file has it. Else the clock f at which the energy of a MAC, that at 1 GHz
+        times f ** exponent and by the width of its operands, times the rate is what the limit leaves.
+        """
+        known = self.kernels(form).sustained.get(dtype)
+        if known is not None:
+            return known
+        spec = self.spec
+        ghz = spec.clock_mhz / 1000
+        per_cycle = spec.sm.count * spec.mma[dtype]
+        joule = spec.power.mac_pj_at_1ghz / PJ_PER_J * spec.mma.get("fp16", per_cycle) / spec.mma[dtype]
+        left_w = max(1.0, spec.power.limit_w - spec.power.idle_w)
+        reached = (left_w / (joule * per_cycle * HZ_PER_MHZ * 1000)) ** (
+            1 / (1 + spec.power.exponent)
+        )
+        return float(min(1.0, reached / ghz))
+
+    def choose(
+        self,
+        sizes: Int64,
+        dtype: DTypeName,
+        form: Form = DENSE_FORM,
+        *,
+        c_bytes: float = 2.0,
+        run: Run = Run(),  # noqa: B008
+        tiles: tuple[tuple[int, int], ...] | None = None,
+        splits: tuple[int, ...] = SPLITS,
+    ) -> Float64:
+        """Tiles, splits and cycles (without the launch) of products: rows of groups, m, n, k."""
+        kernels = self.kernels(form)
+        rate = self.spec.mma[dtype]
+        share = min(1.0, run.rate * self.sustained(dtype, form))
+        cap = share * self.spec.sm.count * rate * form.rate
+        return choices(
+            sizes, self.board, constants_row(kernels, cap, self.spec.overlap, run), form,
+            a_bytes=element_bytes(dtype), c_bytes=c_bytes, macs_per_cycle=rate,
+            most_splits=kernels.most_splits, tiles=tiles, splits=splits,
+        )  # fmt: skip
+
+    def is_fused(self, op: Op) -> bool:
+        """Whether the operator's large matrix stays on the chip (flash attention)."""
+        return self.spec.flash_attention and op.kind is Kind.ATTENTION
+
+    def _choice(self, op: Op, mapping: Mapping | None = None) -> Float64:
+        shape = in_flight(op) if self.is_fused(op) else op
+        sizes = np.array([[op.groups, shape.m, shape.n, shape.k]], dtype=np.int64)
+        tiles, splits = None, SPLITS
+        if mapping is not None:
+            tiles = ((mapping.tile_m, mapping.tile_n),)
+            splits = (-(-shape.k // mapping.tile_k),)
+        c_bytes = 0.0 if self.is_fused(op) else element_bytes(op.c_dtype)
+        dtype: DTypeName = op.a_dtype  # type: ignore[assignment]
+        found = self.choose(
+            sizes, dtype, self.form(op), c_bytes=c_bytes, tiles=tiles, splits=splits
+        )
+        return found[0]
+
+    def mappings(self, op: Op) -> Sequence[Mapping]:
+        if not op.is_matmul:
+            return (Mapping("stream", 0, 0, 0),)
+        row = self._choice(op)
+        k = in_flight(op).k if self.is_fused(op) else op.k
+        tile_m, tile_n = int(row[TILE_M]), int(row[TILE_N])
+        name = "vector" if tile_m == 1 else "tile"
+        return (Mapping(name, tile_m, tile_n, -(-k // int(row[SPLITS_COLUMN]))),)
+
+    def lower(self, op: Op, mapping: Mapping, sparse: Sparse, fidelity: Fidelity) -> Program:
+        steps = Steps((DRAM, LAUNCH, self.processors), self.actions)
+        launch = self.spec.launch
+        held = launch.kernel_cycles + (0 if launch.graphs else launch.stream_cycles)
+        if self._continues(op):
+            held = 0
+        start = steps.add(LAUNCH.name, np.array([held]), at=0)
+        steps.depend(
+            np.repeat(start, 2), np.array([steps.inputs_ready, steps.engine_ready])
+        )
+        if op.is_matmul:
+            work = self._emit_product(steps, start, op, mapping, sparse, fidelity)
+        else:
+            work = self._emit_stream(steps, start, op)
+        return steps.build(release_after=work, done_after=work)
+
+    def _continues(self, op: Op) -> bool:
+        """Whether the operator is part of a kernel that an earlier one has launched."""
+        if not self.spec.flash_attention:
+            return False
+        return op.kind is Kind.SOFTMAX or (op.kind is Kind.ATTENTION and op.k > op.n)
+
+    def _emit_product(
+        self,
+        steps: Steps,
+        start: Int64,
+        op: Op,
+        mapping: Mapping,
+        sparse: Sparse,
+        fidelity: Fidelity,
+    ) -> Int64:
+        row = self._choice(op, mapping)
+        macs = self.executed_macs(op, sparse)
+        busy = self._block_cycles(op, row, sparse.mask, fidelity)
+        count = np.zeros(len(busy), dtype=np.int64)
+        count[0] = macs
+        blocks = steps.add(self.processors.name, busy, at=1, action=MAC, count=count)
+        steps.depend(blocks, np.repeat(start, len(blocks)))
+        written = 0 if self.is_fused(op) else op.c_bytes
+        read = max(self.compulsory_bytes(op, sparse) - written, int(row[DRAM_READ]))
+        if self.form(op).name in _MASKED or op.conv is not None:
+            read = self.compulsory_bytes(op, sparse) - written
+        moved = self._emit_traffic(steps, start, read, written)
+        steps.tally("l2_read", int(row[L2_BYTES]))
+        steps.tally("shared_read", 2 * int(row[L2_BYTES]))
+        return np.concatenate([blocks, moved])
+
+    def _block_cycles(
+        self, op: Op, row: Float64, mask: Mask | None, fidelity: Fidelity
+    ) -> Int64:
+        """Cycles of what each multiprocessor is given: all full waves at once, then the last one."""
+        slots = int(self.spec.sm.count)
+        resident = max(1, int(row[SERVERS]) // slots)
+        if mapping_is_vector(row) or fidelity is Fidelity.TILE:
+            return np.array([int(np.ceil(row[CYCLES]))], dtype=np.int64)
+        given = -(-int(row[BLOCKS]) // resident)
+        waves, rest = divmod(given, slots)
+        block = int(np.ceil(row[BLOCK]))
+        if mask is None:
+            full = np.full(slots if waves else 0, waves * block, dtype=np.int64)
+            return np.concatenate([full, np.full(rest, block, dtype=np.int64)])
+        kept = mask.tile_counts(int(row[TILE_N]), mask.shape[1]).ravel()
+        share = kept / max(1.0, kept.mean())
+        down = -(-op.m // int(row[TILE_M]))
+        weights = np.tile(np.repeat(share, 1), down * int(row[SPLITS_COLUMN]) * (
+            1 if mask.shape[0] > op.n else op.groups
+        ))
+        groups = np.add.reduceat(weights, np.arange(0, len(weights), resident)) / resident
+        return np.maximum(1, np.ceil(groups * block)).astype(np.int64)
+
+    def _emit_traffic(self, steps: Steps, start: Int64, read: int, written: int) -> Int64:
+        amounts = np.array([read, written], dtype=np.int64)
+        busy = np.floor(amounts / self.spec.dram.bytes_per_cycle).astype(np.int64)
+        moved = [
+            steps.add(DRAM.name, busy[i : i + 1], at=1, action=action, count=amounts[i : i + 1])
+            for i, action in enumerate((READ_ACTION, DRAM_WRITE))
+        ]
+        both = np.concatenate(moved)
+        steps.depend(both, np.repeat(start, 2))
+        return both
+
+    def _emit_stream(self, steps: Steps, start: Int64, op: Op) -> Int64:
+        """A kernel that streams its operands once: bound by DRAM, by scalar or by special lanes."""
+        spec, dense = self.spec, self.spec.dense
+        fused = self._continues(op)
+        read, written = (0, 0) if fused else (op.read_bytes, op.write_bytes)
+        rate = spec.dram.bytes_per_cycle
+        memory = read / (rate * dense.read_efficiency) + written / (rate * dense.write_efficiency)
+        simple = op.elements * max(op.alu_per_element, op.passes) / (spec.sm.count * spec.sm.lanes)
+        special = op.elements * op.special_per_element / (spec.sm.count * spec.sm.special_lanes)
+        once = 0.0 if fused else dense.step_cycles
+        cycles = int(np.ceil(max(memory, simple, special) + once))
+        busy = np.full(spec.sm.count, cycles, dtype=np.int64)
+        count = np.zeros(spec.sm.count, dtype=np.int64)
+        count[0] = op.elements * op.alu_per_element
+        blocks = steps.add(self.processors.name, busy, at=1, action="vector_alu", count=count)
+        steps.depend(blocks, np.repeat(start, len(blocks)))
+        steps.tally("vector_special", op.elements * op.special_per_element)
+        steps.tally("l2_read", read)
+        return np.concatenate([blocks, self._emit_traffic(steps, start, read, written)])
+
+    def executed_macs(self, op: Op, sparse: Sparse) -> int:
+        """Multiply-accumulates that one run issues: kernels that unpack B issue all of them."""
+        form, dense = self.form(op), op.groups * op.m * op.n * op.k
+        if form.name in ("bitmap", "grouped", "dense"):
+            return dense
+        return effective_macs(op, sparse.mask) // op.repeats
+
+    def stored_bytes(self, op: Op, sparse: Sparse) -> int:
+        form = self.form(op)
+        kept = form.kept
+        if sparse.mask is not None and form.name in _MASKED:
+            kept = sparse.mask.density
+        elements = (1 if op.b_shared else op.groups) * op.n * op.k
+        return int(elements * kept * form.b_share * element_bytes(op.a_dtype))
+
+    def compulsory_bytes(self, op: Op, sparse: Sparse) -> int:
+        if not op.is_matmul:
+            return self.moved_bytes(op)
+        if self.is_fused(op):
+            shape = in_flight(op)
+            near = op.groups * shape.m * shape.k * element_bytes(op.a_dtype)
+            far = op.groups * shape.n * shape.k * element_bytes(op.a_dtype) * self.form(op).b_share
+            return int(near + far)
+        return op.a_bytes + self.stored_bytes(op, sparse) + op.c_bytes
+
+    def moved_bytes(self, op: Op) -> int:
+        return 0 if self._continues(op) else super().moved_bytes(op)
+
+    def components(self) -> Sequence[Component]:
+        spec = self.spec
+        widest = max(spec.mma.values())
+        dtype: DTypeName = "fp16" if "fp16" in spec.mma else next(iter(spec.mma))
+        return (
+            Component(
+                name="tensor cores", kind="mac", actions=(MAC,), dtype=dtype,
+                instances=spec.sm.count * spec.mma.get(dtype, widest),
+            ),
+            Component(
+                name="lanes", kind="vector", actions=("vector_alu", "vector_special"),
+                instances=spec.sm.count * spec.sm.lanes, dtype="fp32",
+            ),
+            Component(
+                name="shared memory", kind="sram", actions=("shared_read",), width_bytes=128,
+                instances=spec.sm.count, capacity_bytes=spec.sm.shared_bytes,
+            ),
+            Component(
+                name="l2", kind="sram", actions=("l2_read",), width_bytes=64,
+                capacity_bytes=spec.l2.capacity_bytes,
+            ),
+            Component(
+                name="dram", kind="dram", actions=(READ_ACTION, DRAM_WRITE),
+                dram_kind=spec.dram.kind,
+            ),
+        )  # fmt: skip
+
+
+def mapping_is_vector(row: Float64) -> bool:
+    """Whether a choice is a product with a vector, which runs in one piece."""
+    return bool(row[TILE_M] == 1)

@@ -1,0 +1,197 @@
+"""Time of matrix products on a GPU: every tile shape and split of the reduction is tried, the best is kept.
+
+All times are cycles of the nominal clock, all rates are per cycle. A board is float64[7]: multiprocessors,
+L2 bytes, L2 bytes per cycle, DRAM bytes per cycle, DRAM latency, bytes of shared memory per multiprocessor,
+and 1 where warp groups multiply from shared memory (wgmma), else 0. Constants are float64[12], the columns
+named below. A form is float64[7]: bytes of an element of A, of an element of C, bytes of B over its dense
+bytes in the type of A, multiply-accumulates per cycle of one multiprocessor, executed share of the
+reduction, bytes that unpacking writes to shared memory per element of B, most splits of the reduction.
+"""
+
+import numpy as np
+from numba import njit
+
+READ, WRITE, SHARING, PROLOGUE, STORE, STEP, SPLIT, CAP, WARM, BURST, WINDOW, OVERLAP = range(12)
+"""Columns of the constants: efficiency of DRAM reads and writes, uses of a byte that L2 delivers, cycles
+before the first product, bytes per cycle of the epilogue, cycles of a pipeline step, cycles of a split,
+sustained multiply-accumulates per cycle of the chip, bytes that L2 kept from the last run, factor and
+cycles by which short runs exceed the sustained rate, and the exponent with which times overlap."""
+
+CYCLES, BLOCK, SERVERS, TILE_M, TILE_N, SPLITS, BLOCKS, DRAM_READ, L2_BYTES, STEPS = range(10)
+"""Columns of a choice."""
+
+_SHARED_BYTES_PER_CYCLE = 128.0
+_PORT_BYTES_PER_CYCLE = 64.0
+_STEP_BYTES = 128.0
+_VECTOR_STEP_BYTES = 2048.0
+_WARP_SHARE = 0.65
+_MOST_STAGES = 8.0
+_RETENTION_DECLINE = 6.0
+
+
+@njit(cache=True, nogil=True)
+def _join(x, y, exponent):
+    """Time of two activities that overlap, but hinder each other when both are long."""
+    most = max(x, y)
+    if most <= 0.0:
+        return 0.0
+    return most * (1.0 + (min(x, y) / most) ** exponent) ** (1.0 / exponent)
+
+
+@njit(cache=True, nogil=True)
+def resident_blocks(tile_m, tile_n):
+    """Thread blocks that share a multiprocessor: as many as have registers for their sums."""
+    size = tile_m * tile_n
+    if size <= 1024:
+        return 4
+    if size <= 4096:
+        return 3
+    if size <= 8192:
+        return 2
+    return 1
+
+
+@njit(cache=True, nogil=True)
+def _try(groups, m, n, k, tile_m, tile_n, splits, board, constants, form, out):
+    """Fill `out` (float64[10], the columns of a choice) for one tile shape and split."""
+    count, l2_bytes, l2_rate, dram_rate, dram_latency, shared, warp_groups = board
+    a_size, c_size, b_share, macs, kept, unpack, _ = form
+    exponent = constants[OVERLAP]
+    b_size = a_size * b_share
+    down, across = -(-m // tile_m), -(-n // tile_n)
+    blocks = groups * down * across * splits
+    resident = resident_blocks(tile_m, tile_n)
+    depth = np.floor(_STEP_BYTES / a_size)
+    steps = np.ceil(k * kept / splits / depth)
+    reduction = steps * depth
+    stage_bytes = (tile_m * a_size + tile_n * b_size) * depth
+    stages = min(_MOST_STAGES, max(2.0, np.floor(shared / stage_bytes / resident)))
+
+    rate = macs
+    if warp_groups > 0 and max(tile_m, tile_n) >= 64:
+        if tile_m >= 64 and b_share == 1.0:
+            read = tile_m * a_size + -(-tile_m // 64) * tile_n * b_size
+        else:
+            read = tile_n * b_size + -(-tile_n // 64) * tile_m * a_size
+    else:
+        warp_m = min(64, tile_m // 2 if tile_m > 16 else tile_m)
+        warp_n = min(64, max(1, tile_n // 2))
+        warps = -(-tile_m // warp_m) * -(-tile_n // warp_n)
+        read = warps * (warp_m * a_size + warp_n * b_size)
+        if warp_groups > 0:
+            rate = macs * _WARP_SHARE
+    filled = tile_m * a_size + tile_n * b_size
+
+    servers = count * resident
+    waves = -(-blocks // np.int64(servers))
+    beside = min(float(resident), blocks / count) if blocks > count else 1.0
+    multiply = beside * tile_m * tile_n * reduction / rate
+    feed = max(
+        beside * reduction * (read + filled + tile_n * unpack) / _SHARED_BYTES_PER_CYCLE,
+        beside * reduction * filled / _PORT_BYTES_PER_CYCLE,
+        steps * constants[STEP] / (stages - 1.0),
+    )
+    around = (constants[PROLOGUE] + tile_m * tile_n * c_size / constants[STORE]) / beside
+    inside = waves * (_join(multiply, feed, exponent) + around)
+
+    a_bytes = groups * m * k * a_size
+    b_bytes = groups * n * k * kept * b_size
+    c_bytes = groups * m * n * c_size
+    moved = a_bytes + b_bytes + c_bytes
+    warm = 0.0
+    if constants[WARM] > 0.0:
+        warm = min(1.0, constants[WARM] / moved)
+        if warm < 1.0:
+            warm = warm**_RETENTION_DECLINE
+    active = min(float(blocks), servers)
+    together = max(1.0, active / splits)
+    tall = min(float(down), max(1.0, np.sqrt(together * tile_n / tile_m)))
+    wide = min(float(across), max(1.0, together / tall))
+    tall = min(float(down), max(1.0, together / wide))
+    again_a = 1.0 if a_bytes < l2_bytes / 2 else np.ceil(across / wide)
+    again_b = 1.0 if b_bytes < l2_bytes / 2 else np.ceil(down / tall)
+    reads = min(a_bytes + b_bytes * again_b, a_bytes * again_a + b_bytes)
+    in_flight = active * (stages - 1.0) * stage_bytes
+    read_rate = min(dram_rate * constants[READ], in_flight / dram_latency)
+    from_dram = max(0.0, reads - warm * moved)
+    dram = from_dram / read_rate + c_bytes * (1.0 - warm) / (dram_rate * constants[WRITE])
+    delivered = blocks * reduction * filled
+    l2 = delivered / (l2_rate * constants[SHARING])
+    cycles = _join(inside, max(l2, dram), exponent)
+
+    work = float(groups) * m * n * k * kept
+    excess = constants[BURST] - 1.0
+    cap = constants[CAP] * (1.0 + excess * constants[WINDOW] / (constants[WINDOW] + cycles))
+    cycles = max(cycles, work / cap)
+    if splits > 1:
+        cycles += constants[SPLIT] + groups * m * n * 4.0 * splits / l2_rate
+    out[CYCLES] = cycles
+    out[BLOCK] = cycles / waves
+    out[SERVERS] = servers
+    out[TILE_M], out[TILE_N], out[SPLITS], out[BLOCKS] = tile_m, tile_n, splits, blocks
+    out[DRAM_READ] = max(reads, a_bytes + b_bytes)
+    out[L2_BYTES] = delivered + c_bytes
+    out[STEPS] = steps
+
+
+@njit(cache=True, nogil=True)
+def _try_vector(groups, n, k, board, constants, form, out):
+    """Fill `out` for one row times a matrix: blocks stream rows of B, and no tensor core is used."""
+    _, _, l2_rate, dram_rate, _, _, _ = board
+    a_size, c_size, b_share, _, kept, _, _ = form
+    moved = groups * (k * a_size + n * k * kept * a_size * b_share + n * c_size)
+    warm = 0.0
+    if constants[WARM] > 0.0:
+        warm = min(1.0, constants[WARM] / moved)
+        if warm < 1.0:
+            warm = warm**_RETENTION_DECLINE
+    memory = max(
+        moved * (1.0 - warm) / (dram_rate * constants[READ]),
+        moved / (l2_rate * constants[SHARING]),
+    )
+    steps = np.ceil(k * kept * a_size / _VECTOR_STEP_BYTES)
+    out[CYCLES] = constants[STEP] + max(memory, steps * constants[STEP])
+    out[BLOCK] = out[CYCLES]
+    out[SERVERS] = 1.0
+    out[TILE_M], out[TILE_N], out[SPLITS], out[BLOCKS] = 1.0, 1.0, 1.0, 1.0
+    out[DRAM_READ] = moved - groups * n * c_size
+    out[L2_BYTES] = moved
+    out[STEPS] = steps
+
+
+@njit(cache=True, nogil=True)
+def choose_tiles(sizes, tiles, splits, board, constants, form):
+    """The quickest tile shape and split for each product, float64[rows, 10].
+
+    `sizes` is int64[rows, 4]: groups, m, n, k of C (m x n) = A (m x k) . B (k x n); `tiles` int64[t, 2] and
+    `splits` int64[s] in rising order are what a library has. A tile of one row and one column stands for a
+    product with a vector.
+    """
+    best = np.empty((len(sizes), 10))
+    trial = np.empty(10)
+    for i in range(len(sizes)):
+        groups, m, n, k = sizes[i]
+        best[i, CYCLES] = np.inf
+        for t in range(len(tiles)):
+            tile_m, tile_n = tiles[t]
+            if tile_m == 1:
+                if m == 1:
+                    _try_vector(groups, n, k, board, constants, form, trial)
+                    if trial[CYCLES] < best[i, CYCLES]:
+                        best[i] = trial
+                continue
+            if len(tiles) > 3 and ((tile_m >= 2 * m and tile_m > 64) or (tile_n >= 2 * n and tile_n > 64)):
+                continue
+            resident = resident_blocks(tile_m, tile_n)
+            for s in range(len(splits)):
+                parts = splits[s]
+                if parts > 1 and (
+                    parts > form[6]
+                    or k * form[0] < 256 * parts
+                    or groups * -(-m // tile_m) * -(-n // tile_n) * parts > 2 * board[0] * resident
+                ):
+                    break
+                _try(groups, m, n, k, tile_m, tile_n, parts, board, constants, form, trial)
+                if trial[CYCLES] < best[i, CYCLES]:
+                    best[i] = trial
+    return best
