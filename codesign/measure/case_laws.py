@@ -68,10 +68,9 @@ def above_roofline(case: Case) -> str | None:
     if result.cycles < least * result.roofline_cycles:
         return f"{result.cycles} cycles, roofline {result.roofline_cycles}"
     for op in result.ops:
-        if op.end_cycle - op.start_cycle < op.roofline_cycles:
-            return (
-                f"{op.name}: {op.end_cycle - op.start_cycle} cycles, roofline {op.roofline_cycles}"
-            )
+        span = op.end_cycle - op.start_cycle
+        if span < least * op.roofline_cycles:
+            return f"{op.name}: {span} cycles, roofline {op.roofline_cycles}"
     return None
 
 

@@ -210,8 +210,9 @@ class Op:
 
     @property
     def shape_key(self) -> tuple[object, ...]:
-        """Everything that decides the cost: all fields but names and dependencies."""
-        return tuple(getattr(self, f.name) for f in fields(self) if f.name not in _LABELS)
+        """All that decides the cost: every field but names and dependencies; if B is a weight."""
+        shape = tuple(getattr(self, f.name) for f in fields(self) if f.name not in _LABELS)
+        return (*shape, self.weight is None)
 
 
 _LABELS = frozenset({"name", "layer", "weight", "deps", "function"})
