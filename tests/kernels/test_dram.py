@@ -281,3 +281,14 @@ def test_data_sheet_distances_of_ddr4():
     assert acts.tolist() == [0, 4, 8, 12, 26]
     turn = simulate_commands(spec, ["ACT", "WR", "RD"], 0, 0)
     assert turn.tolist() == [0, 16, 16 + 12 + 4 + 9]
+
+
+def test_the_write_mode_is_not_looked_at_while_an_activated_request_goes():
+    """No read waits at clock 17, when the first RD goes; at 18 one does and is ahead of the write."""
+    spec = dram("ddr4_2400", {"timings.nRRDS.cycles": 15})
+    bank = np.array([0, 4, 8, 12])
+    where = Location(0 * bank, bank, 0 * bank, 0 * bank)
+    write = np.array([False, False, True, False])
+    run = simulate_located(spec, where, write, [0, 1, 2, 17], queue=5, refresh="off")
+    assert run.served.tolist()[:2] == [17, 32]
+    assert run.served[3] == 31 + 16 < run.served[2]
