@@ -1,4 +1,4 @@
-"""Products in chunks of their rows of weights: load, compute, store, with a double buffer between."""
+"""Products in chunks of their rows of weights: load, compute, store, double-buffered."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from codesign.schedule.streaming import DRAM, DRAM_READ, DRAM_WRITE, MAC, Link, 
 
 @dataclass(frozen=True)
 class Chunks:
-    """What each chunk of a product takes: cycles, multiply-accumulates and bytes, all int64 [chunks].
+    """Cycles, multiply-accumulates and bytes of each chunk of a product, all int64 [chunks].
 
-    `latency_cycles` is how long after its last chunk the product is complete. `loads_maps` says that
-    what is loaded is not weights alone, and has to be there first.
+    `latency_cycles` is how long after its last chunk the product is complete. `loads_maps` says
+    that what is loaded is not weights alone, so that another operator has to store it first.
     """
 
     unit: str
@@ -71,6 +71,6 @@ def spread(amount: int, running: Int64) -> Int64:
 
 
 def edges(rows: int, most_chunks: int) -> Int64:
-    """Where at most so many chunks of nearly equal numbers of rows begin, and where the last ends."""
+    """Where at most so many chunks of nearly equal length begin, and where the last ends."""
     chunks = min(rows, most_chunks)
     return np.arange(chunks + 1, dtype=np.int64) * rows // chunks
