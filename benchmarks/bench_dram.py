@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -57,7 +58,7 @@ def main() -> list[Row]:
         spec = dram(name)
         shape = spec.organisation
         trace = requests(pattern, REQUESTS, shape.bank_groups, shape.banks_per_group, shape.columns)
-        ours = rate(lambda spec=spec, trace=trace: simulate_located(spec, trace.where), REQUESTS)
+        ours = rate(partial(simulate_located, spec, trace.where), REQUESTS)
         rows.append(
             Row(
                 f"FR-FCFS requests, {name} {pattern}",

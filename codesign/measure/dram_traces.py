@@ -38,10 +38,9 @@ class Requests:
 
 
 def requests(pattern: str, n: int, groups: int, banks: int, columns: int) -> Requests:
-    """The n requests of a pattern on `groups` bank groups of `banks` banks with `columns` bursts a
-    row.
+    """The n requests of a pattern on `groups` groups of `banks` banks, rows of `columns` bursts.
 
-        >>> requests("stream", 5, 4, 4, 32).where.bank.tolist()
+    >>> requests("stream", 5, 4, 4, 32).where.bank.tolist()
     [0, 4, 8, 12, 1]
     """
     if pattern not in PATTERNS:

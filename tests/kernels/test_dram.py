@@ -284,7 +284,7 @@ def test_data_sheet_distances_of_ddr4():
 
 
 def test_the_write_mode_is_not_looked_at_while_an_activated_request_goes():
-    """No read waits at clock 17, when the first RD goes; at 18 one does and is ahead of the write."""
+    """No read waits at clock 17, when the first RD goes; at 18 one does, ahead of the write."""
     spec = dram("ddr4_2400", {"timings.nRRDS.cycles": 15})
     bank = np.array([0, 4, 8, 12])
     where = Location(0 * bank, bank, 0 * bank, 0 * bank)
