@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from codesign.config import CodesignError
+from codesign.trace.factory import arguments
 from codesign.trace.op import Op, Trace
 from codesign.trace.torch_record import Recorder
 from codesign.trace.training import update_op
@@ -22,19 +22,15 @@ Inputs = tuple[tuple[Any, ...], Mapping[str, Any]]
 
 
 def build_module(
-    factory: Callable[..., Any], *, batch: int, seq: int | None, real: bool
+    factory: Callable[..., Any], wanted: Mapping[str, Any], *, real: bool
 ) -> tuple[nn.Module, Inputs]:
     """The module of a factory and its inputs, on the meta device unless `real`.
 
-    Raises CodesignError when the factory fails, returns something else, or nobody states the
-    inputs.
+    The factory gets those of `wanted` (batch, seq, phase, context) that it takes. Raises
+    CodesignError when it fails, returns something else, or nobody states the inputs.
     """
-    wanted = {"batch": batch, "seq": seq}
     device = torch.device("cpu" if real else "meta")
-    try:
-        names = inspect.signature(factory).parameters
-    except (TypeError, ValueError):
-        names = {}  # type: ignore[assignment]
+    names = arguments(factory)
     with device, _told("the factory fails"):
         built = factory(**{name: value for name, value in wanted.items() if name in names})
     given: Any = None
@@ -53,7 +49,7 @@ def build_module(
                 f"{type(built).__name__} a method example_inputs(batch, seq)"
             )
         with device, _told("example_inputs fails"):
-            given = example(batch, seq)
+            given = example(wanted["batch"], wanted["seq"])
     if not real:
         built = built.to("meta")
     return built, _moved(given, device)
@@ -67,6 +63,7 @@ def extract_module(
     phase: str = "inference",
     optimizer_name: str = "sgd_momentum",
     dtype: str | None = "fp16",
+    assume: float | None = None,
 ) -> tuple[Trace, dict[str, NDArray[Any]]]:
     """The trace of one forward pass, or of a training step, and the weights if they are real.
 
@@ -76,14 +73,15 @@ def extract_module(
     matrix. Backward operators are named after their forward operator, found by autograd's sequence
     numbers. Weights are linear [out, in] or convolution [out, in / groups, h, w], whatever the
     module stores. Raises CodesignError when the module fails, for products that are not known here,
-    and for values that a tensor on the meta device does not have (`.item()`).
+    and for values that a tensor on the meta device does not have (`.item()`), unless `assume` says
+    what they count as.
     """
     if dtype is not None and dtype not in DTYPE_BYTES:
         raise CodesignError(f"no data type {dtype[:40]!r} (known: {', '.join(DTYPE_BYTES)})")
     training = phase == "training"
     rule = optimizer(optimizer_name)
     args, kwargs = inputs
-    recorder = Recorder(module, dtype=dtype, inputs=[*args, *kwargs.values()])
+    recorder = Recorder(module, dtype=dtype, inputs=[*args, *kwargs.values()], assume=assume)
     was_training = module.training
     module.train(training)
     for parameter in module.parameters():
@@ -110,6 +108,8 @@ def extract_module(
     }
     if training:
         meta["optimizer"] = optimizer_name
+    if recorder.assumed:
+        meta["assumed_values"] = f"{assume} in " + ", ".join(recorder.assumed)
     counts = {key: parameter.numel() for key, parameter in module.named_parameters()}
     trace = Trace(name, tuple(ops), counts, meta=meta)
     for parameter in module.parameters():

@@ -11,14 +11,13 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from codesign.config import CodesignError
-
 
 class Listener(Protocol):
     """What is told about calls."""
 
     @property
     def is_paused(self) -> bool: ...
+    def value(self, tensor: Tensor) -> bool | int | float: ...
     def paused(self) -> AbstractContextManager[None]: ...
     def where(self) -> str: ...
     def dispatched(
@@ -40,10 +39,7 @@ class Dispatches(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if func is torch.ops.aten._local_scalar_dense.default and args[0].is_meta:
-            raise CodesignError(
-                f"{self.recorder.where()}: the module asks for the value of a tensor (.item(), or "
-                "an if on a tensor), which the meta device lacks; extract it with real inputs"
-            )
+            return self.recorder.value(args[0])
         out = func(*args, **(kwargs or {}))
         self.recorder.dispatched(func, args, kwargs or {}, out)
         return out

@@ -41,8 +41,18 @@ class Recorder:
     the recorder goes. Operators on constants only (masks, positions) and on integers are left out.
     """
 
-    def __init__(self, module: nn.Module, *, dtype: str | None, inputs: Iterable[Any]) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        dtype: str | None,
+        inputs: Iterable[Any],
+        assume: float | None = None,
+    ) -> None:
         self.ops: list[Op] = []
+        self.assumed: dict[str, None] = {}
+        """Where a value was assumed."""
+        self._assume = assume
         self.dtype = dtype
         self._module = module
         self._path = [""]
@@ -85,6 +95,19 @@ class Recorder:
     @property
     def is_paused(self) -> bool:
         return self._pause > 0
+
+    def value(self, tensor: Tensor) -> bool | int | float:
+        """What a tensor without data counts as, in its own type."""
+        if self._assume is None:
+            raise CodesignError(
+                f"{self.where()}: the module asks for the value of a tensor (.item(), or an if on "
+                "a tensor), which the meta device lacks; extract it with real inputs, or assume a "
+                "value"
+            )
+        self.assumed[self.where()] = None
+        if tensor.dtype == torch.bool:
+            return bool(self._assume)
+        return float(self._assume) if tensor.is_floating_point() else int(self._assume)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -331,6 +354,9 @@ class Recorder:
         elements = floats[0].numel()
         if row.kind is Kind.REDUCTION or what == "batchnorm":
             elements = max(elements, max((t.numel() for t in read), default=0))
+        written = sum(t.numel() for t in floats)
+        if name == "cat":  # parts that are constants, such as cached keys, are there already
+            elements = written = reads
         if what in ("batchnorm", "batchnorm.gradient"):
             reads += elements * (work.reads // 2)
         if what == "embedding.gradient":
@@ -341,7 +367,7 @@ class Recorder:
             weight=weight,
             layer=layer, function=what, elements=elements, passes=work.passes,
             alu_per_element=work.alu, special_per_element=work.special, reads=reads,
-            writes=sum(t.numel() for t in floats), a_dtype=self.dtype_name(floats[0]),
+            writes=written, a_dtype=self.dtype_name(floats[0]),
             b_dtype="int32", c_dtype=self.dtype_name(floats[0]), deps=self._deps(inputs),
             b_reads=sum(t.numel() for t in inputs if not t.is_floating_point()),
         )  # fmt: skip

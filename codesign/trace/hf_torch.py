@@ -1,0 +1,208 @@
+"""Traces of Hugging Face models by running their own module on the meta device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from codesign.config import CodesignError
+from codesign.trace.experts import Experts
+from codesign.trace.hf_config import HFConfig, read_config
+from codesign.trace.op import Phase, Trace
+from codesign.trace.torch_extract import extract_module
+
+_OURS = "codesign"
+_PHASES = {"prefill": Phase.PREFILL, "decode": Phase.DECODE}
+_DEFAULT_SEQ = 2048
+
+
+def extract_hf(
+    path: Path | str,
+    *,
+    phase: str | None = None,
+    batch: int = 1,
+    seq: int | None = None,
+    context: int | None = None,
+    optimizer: str = "sgd_momentum",
+    dtype: str | None = "fp16",
+    config: HFConfig | None = None,
+) -> Trace:
+    """The trace of the module that transformers builds from a config.json; nothing is downloaded.
+
+    Attention is recorded as scores, softmax and context product of all positions, whatever mask the
+    model would use; experts are loaded evenly, as in `trace.experts`; dropout is left out. A decode
+    step has a cache of `context` tokens. `config` is used in place of the file's content where
+    given. Raises CodesignError without transformers, for models it does not know, and for models
+    that ask for values of tensors.
+    """
+    wanted = phase or "inference"
+    if wanted not in ("inference", "training", "prefill", "decode"):
+        raise CodesignError(f"no phase {wanted[:40]!r} (inference, training, prefill, decode)")
+    stated = config or read_config(Path(path))
+    module = build_hf(stated)
+    inputs, tokens, cached = _inputs(module, stated, wanted, batch, seq, context)
+    trace, _ = extract_module(
+        module, ((), inputs), name=stated.name, phase="training" if wanted == "training" else
+        "inference", optimizer_name=optimizer, dtype=dtype,
+    )  # fmt: skip
+    meta: dict[str, str | int | float] = {
+        **trace.meta, "source": f"hf:{path}", "phase": wanted, "batch": batch,
+    }  # fmt: skip
+    if tokens:
+        meta |= {"seq": tokens, "context": cached}
+    ops = trace.ops
+    if wanted in _PHASES:
+        ops = tuple(replace(op, phase=_PHASES[wanted]) for op in ops)
+    return replace(trace, ops=ops, meta=meta)
+
+
+def build_hf(config: HFConfig) -> nn.Module:
+    """The module of a configuration, on the meta device, with attention and experts of ours."""
+    transformers = _transformers()
+    names = config.data.get("architectures") or [None]
+    try:
+        stated = transformers.AutoConfig.for_model(**config.data)
+    except (ValueError, TypeError, KeyError) as error:
+        raise config.error(f"transformers reads no such model: {str(error)[:200]}") from None
+    made = getattr(transformers, str(names[0]), None)
+    if made is None or not hasattr(made, "_from_config"):
+        mapping = transformers.AutoModelForCausalLM._model_mapping
+        auto = transformers.AutoModelForCausalLM if type(stated) in mapping else None
+        made = auto or transformers.AutoModel
+    build: Callable[..., nn.Module] = getattr(made, "_from_config", None) or made.from_config
+    try:
+        with torch.device("meta"):
+            try:
+                module = build(stated, attn_implementation=_OURS)
+            except (ValueError, KeyError):
+                module = build(stated, attn_implementation="eager")
+    except Exception as error:
+        raise config.error(f"transformers cannot build it: {str(error)[:300]}") from error
+    for part in module.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0
+    inner: Any = module
+    if hasattr(inner.config, "_experts_implementation"):
+        inner.config._experts_implementation = _OURS
+    return module
+
+
+def _transformers() -> Any:
+    try:
+        import transformers
+        from transformers.masking_utils import AttentionMaskInterface
+        from transformers.modeling_utils import AttentionInterface
+    except ImportError:
+        raise CodesignError(
+            "running a Hugging Face module needs transformers: pip install 'codesign[hf]'"
+        ) from None
+    transformers.logging.set_verbosity_error()
+    AttentionInterface.register(_OURS, _attention)
+    AttentionMaskInterface.register(_OURS, _no_mask)
+    try:
+        from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
+    except ImportError:
+        return transformers
+    ALL_EXPERTS_FUNCTIONS.register(_OURS, _experts)
+    return transformers
+
+
+def _attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any
+) -> tuple[Tensor, None]:
+    out = nn.functional.scaled_dot_product_attention(
+        query, key, value, enable_gqa=query.shape[1] != key.shape[1]
+    )
+    return out.transpose(1, 2).contiguous(), None
+
+
+def _no_mask(*_: Any, **__: Any) -> None:
+    return None
+
+
+def _experts(module: Any, hidden: Tensor, chosen: Tensor, shares: Tensor) -> Tensor:
+    """Experts of which all have the same number of tokens, up to one."""
+    tokens, per_token = chosen.shape
+    width = hidden.shape[-1]
+    rows = hidden[:, None].expand(tokens, per_token, width).reshape(-1, width)
+    loads = Experts(count=module.num_experts, per_token=per_token, width=1).loads(tokens)
+    done: list[Tensor] = []
+    row = first = 0
+    for count, each in loads:
+        part = slice(first, first + count)
+        x = rows[row : row + count * each].view(count, each, width)
+        y = module._apply_gate(torch.bmm(x, module.gate_up_proj[part].mT))
+        done.append(torch.bmm(y, module.down_proj[part].mT).reshape(-1, width))
+        row, first = row + count * each, first + count
+    out = torch.cat(done) if len(done) > 1 else done[0]
+    return (out.view(tokens, per_token, width) * shares[..., None]).sum(1)
+
+
+def _inputs(
+    module: Any, config: HFConfig, phase: str, batch: int, seq: int | None, context: int | None
+) -> tuple[dict[str, Any], int, int]:
+    """Keyword arguments of the module, new tokens and cached tokens."""
+    own = module.config
+    generates = module.can_generate()
+    if phase in _PHASES and not generates:
+        raise config.error("the model generates no tokens: it has inference and training")
+    if context is not None and phase not in _PHASES:
+        raise config.error("a context of cached tokens belongs to the phases prefill and decode")
+    if module.main_input_name == "pixel_values":
+        size = getattr(own, "image_size", 224)
+        edge = size if isinstance(size, int) else size[0]
+        image = torch.empty(batch, own.num_channels, edge, edge, device="meta")
+        return {"pixel_values": image}, 0, 0
+    if module.main_input_name != "input_ids":
+        raise config.error(f"inputs named {module.main_input_name!r} are not known here")
+    longest = getattr(own, "max_position_embeddings", None) or getattr(own, "n_positions", None)
+    usual = min(longest or _DEFAULT_SEQ, _DEFAULT_SEQ if generates else 512)
+    if own.is_encoder_decoder:
+        return _two_sided(module, config, phase, batch, seq or 512)
+    inputs: dict[str, Any] = {}
+    if phase == "decode":
+        if seq not in (None, 1):
+            raise config.error("decode processes one token at a time")
+        tokens, cached = 1, usual - 1 if context is None else context
+    else:
+        tokens, cached = seq or usual, context or 0
+    inputs["input_ids"] = torch.zeros(batch, tokens, dtype=torch.int64, device="meta")
+    if phase in _PHASES:
+        inputs |= {"past_key_values": _cache(module, batch, cached), "use_cache": True}
+    elif generates:
+        inputs["use_cache"] = False
+        # without a mask transformers looks at the values of positions for packed sequences
+        inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    if phase == "prefill":
+        inputs["logits_to_keep"] = 1
+    return inputs, tokens, cached
+
+
+def _two_sided(
+    module: Any, config: HFConfig, phase: str, batch: int, seq: int
+) -> tuple[dict[str, Any], int, int]:
+    if phase in _PHASES:
+        raise config.error("prefill and decode of encoder-decoder modules are not run here")
+    ids = torch.zeros(batch, seq, dtype=torch.int64, device="meta")
+    return {"input_ids": ids, "decoder_input_ids": ids.clone(), "use_cache": False}, seq, 0
+
+
+def _cache(module: Any, batch: int, cached: int) -> Any:
+    from transformers import DynamicCache
+
+    own = module.config
+    heads = own.num_attention_heads
+    kv_heads = getattr(own, "num_key_value_heads", None) or heads
+    head_dim = getattr(own, "head_dim", None) or own.hidden_size // heads
+    cache = DynamicCache(config=own)
+    for layer in range(own.num_hidden_layers if cached else 0):
+        window = getattr(cache.layers[layer], "sliding_window", None) if cache.layers else None
+        kept = cached if window is None else min(cached, window - 1)
+        shape = (batch, kv_heads, kept, head_dim)
+        cache.update(torch.empty(shape, device="meta"), torch.empty(shape, device="meta"), layer)
+    return cache
