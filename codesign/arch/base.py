@@ -5,13 +5,15 @@ tables.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from collections.abc import Mapping as MappingABC
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from typing import Any, ClassVar, Generic, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from codesign.arch.parts import (
@@ -127,6 +129,41 @@ class Mapping:
         return f"{self.dataflow} {self.tile_m}x{self.tile_n}x{self.tile_k} {self.order}"
 
 
+@dataclass(frozen=True)
+class Candidates:
+    """Mappings that a search may try, as columns; `at` makes the mapping of one of them.
+
+    No run of candidate i takes fewer than `least_cycles[i]` or moves fewer than `least_bytes[i]`
+    off chip;
+    `likely_cycles` ranks them.
+    """
+
+    least_cycles: NDArray[np.float64]
+    least_bytes: NDArray[np.float64]
+    likely_cycles: NDArray[np.float64]
+    at: Callable[[int], Mapping]
+
+    def __len__(self) -> int:
+        return len(self.least_cycles)
+
+
+def joined_candidates(parts: Sequence[Candidates]) -> Candidates:
+    """Several sets of candidates as one, in their order."""
+    starts = np.cumsum([0, *(len(part) for part in parts)])
+
+    def at(place: int) -> Mapping:
+        part = int(np.searchsorted(starts, place, side="right")) - 1
+        return parts[part].at(place - int(starts[part]))
+
+    none = [np.empty(0)]
+    return Candidates(
+        np.concatenate([part.least_cycles for part in parts] or none),
+        np.concatenate([part.least_bytes for part in parts] or none),
+        np.concatenate([part.likely_cycles for part in parts] or none),
+        at,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Sparse:
     """What a machine is told of an operator's zeros: the pattern is on the operator; the mask may
@@ -173,6 +210,17 @@ class Machine(ABC, Generic[S]):
     @abstractmethod
     def mappings(self, op: Op) -> Sequence[Mapping]:
         """Candidate mappings, the first of which always works."""
+
+    def candidates(self, op: Op, sparse: Sparse, *, every: bool = False) -> Candidates:
+        """Mappings that a search tries; `every` one there is, where that can be listed.
+
+        A machine that says no more has only those that it proposes.
+        """
+        proposed = self.mappings(op)
+        nothing = np.zeros(len(proposed))
+        moved = np.full(len(proposed), float(self.compulsory_bytes(op, sparse)))
+        likely = np.arange(len(proposed), dtype=np.float64)
+        return Candidates(nothing, moved, likely, proposed.__getitem__)
 
     @abstractmethod
     def lower(self, op: Op, mapping: Mapping, sparse: Sparse, fidelity: Fidelity) -> Program:

@@ -121,6 +121,12 @@ class Sat(SystolicMachine[SatSpec]):
         exact = self._exact_count(op)
         return float(exact if exact is not None else self._patch(op, None).mean())
 
+    def least_slots(self, op: Op) -> int:
+        group = self.group(op)
+        exact = None if group == 1 else self._exact_count(op)
+        whole = op.k % group == 0 or (exact is not None and op.k % group >= exact)
+        return exact if exact and whole else 1
+
     def dataflows(self, op: Op) -> Sequence[str]:
         exact = self._exact_count(op)
         held = self.group(op) if exact is None else exact

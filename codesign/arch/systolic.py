@@ -14,12 +14,20 @@ from typing import ClassVar, TypeVar
 
 import numpy as np
 
-from codesign.arch.base import ArchSpec, Fidelity, Machine, Mapping, Sparse
+from codesign.arch.base import (
+    ArchSpec,
+    Candidates,
+    Fidelity,
+    Machine,
+    Mapping,
+    Sparse,
+    joined_candidates,
+)
 from codesign.arch.parts import Component, DramLink, Scratchpad, VectorUnit
 from codesign.arch.vector_lanes import stream_buffer, stream_through
 from codesign.config import CodesignError, Spec
-from codesign.schedule.estimate import Layout, estimate
-from codesign.schedule.fitting import Budget, best_tiling
+from codesign.schedule.estimate import Layout
+from codesign.schedule.fitting import Budget
 from codesign.schedule.folds import (
     Array,
     Lanes,
@@ -47,6 +55,14 @@ from codesign.schedule.streaming import (
     product_outline,
 )
 from codesign.schedule.tiling import TileTable, Tiling, tile_table, transposed
+from codesign.schedule.tilings import (
+    Tilings,
+    all_tilings,
+    estimates,
+    least_bytes,
+    least_cycles,
+    quickest_tiling,
+)
 from codesign.trace.op import Op, Phase, ceil_bytes
 from codesign.units import DTypeName
 
@@ -181,8 +197,7 @@ class SystolicMachine(Machine[S]):
                 continue
             laid = transposed(op) if dataflow == "is" else op
             layout = self.layout(laid, dataflow)
-            cost = partial(estimate, layout=layout)
-            best = best_tiling(laid, self.budget(laid, dataflow), cost)
+            best = quickest_tiling(laid, self.budget(laid, dataflow), layout)
             if best is not None:
                 cycles, tiling = best
                 found.append((cycles, dataflow, tiling.swapped() if dataflow == "is" else tiling))
@@ -195,6 +210,45 @@ class SystolicMachine(Machine[S]):
         return tuple(
             Mapping(dataflow, t.m, t.n, t.k, t.groups, t.order) for _, dataflow, t in found
         )
+
+    def candidates(self, op: Op, sparse: Sparse, *, every: bool = False) -> Candidates:
+        if not op.is_matmul:
+            return super().candidates(op, sparse, every=every)
+        found = []
+        for dataflow in self.dataflows(op):
+            if dataflow == "is" and op.b_shared:
+                continue
+            laid = transposed(op) if dataflow == "is" else op
+            tilings = all_tilings(laid, self.budget(laid, dataflow), every=every)
+            if not len(tilings):
+                continue
+            layout = self.layout(laid, dataflow)
+            likely, _ = estimates(laid, tilings, layout)
+            if dataflow == "is":
+                must = replace(layout, a_bytes=self.stored_bytes(op, sparse), b_bytes=op.a_bytes)
+                least = self.least_slots(laid)
+            else:
+                must = replace(layout, b_bytes=self.stored_bytes(op, sparse))
+                least = self.least_slots(op)
+            found.append(
+                Candidates(
+                    least_cycles=least_cycles(laid, tilings, must, least),
+                    least_bytes=least_bytes(laid, tilings, must),
+                    likely_cycles=likely,
+                    at=partial(self._mapping, dataflow, tilings),
+                )
+            )
+        return joined_candidates(found)
+
+    @staticmethod
+    def _mapping(dataflow: str, tilings: Tilings, place: int) -> Mapping:
+        tiling = tilings.at(place)
+        t = tiling.swapped() if dataflow == "is" else tiling
+        return Mapping(dataflow, t.m, t.n, t.k, t.groups, t.order)
+
+    def least_slots(self, op: Op) -> int:
+        """Cycles that every group of the reduction takes at least."""
+        return 1
 
     def budget(self, op: Op, dataflow: str) -> Budget:
         """Half of each scratchpad, and tiles that are whole folds."""

@@ -61,8 +61,8 @@ def fitting_tilings(op: Op, budget: Budget) -> Iterator[Tiling]:
             most = _largest_m(op, n, k, budget)
             if most is None:
                 continue
-            for m in islice(_halvings(most, min(most, _row_granule(op))), 1 + _SHORTER):
-                groups = _groups_that_fit(op, m, n, k, budget, b_width)
+            for m in islice(_halvings(most, min(most, row_granule(op))), 1 + _SHORTER):
+                groups = groups_that_fit(op, m, n, k, budget, b_width)
                 yield Tiling(m, n, k, groups, "mn")
                 if m < op.m and n < op.n:
                     yield Tiling(m, n, k, groups, "nm")
@@ -88,24 +88,25 @@ def _half(value: int, granule: int) -> int:
 
 def _largest_m(op: Op, n: int, k: int, budget: Budget) -> int | None:
     """Rows of a tile whose operand A and partial sums fit, or None."""
-    granule = _row_granule(op)
+    granule = row_granule(op)
     for m in _halvings(op.m, granule):
-        if _m_fits(op, m, n, k, budget):
+        if rows_fit(op, m, n, k, budget):
             return m
     for m in _halvings(min(op.m, granule), 1):
-        if _m_fits(op, m, n, k, budget):
+        if rows_fit(op, m, n, k, budget):
             return m
     return None
 
 
-def _m_fits(op: Op, m: int, n: int, k: int, budget: Budget) -> bool:
+def rows_fit(op: Op, m: int, n: int, k: int, budget: Budget) -> bool:
+    """Whether a tile's part of A and its partial sums fit their scratchpads."""
     return (
         m * n * budget.sum_bytes <= budget.c_bytes
         and ceil_bytes(_a_bound(op, m, k), op.a_dtype) <= budget.a_bytes
     )
 
 
-def _row_granule(op: Op) -> int:
+def row_granule(op: Op) -> int:
     """Whole rows of the output map where m runs over pixels, whole channel runs where over
     windows.
     """
@@ -139,7 +140,8 @@ def _window_bound(conv: Conv, pixels: int, depth: int) -> int:
     return in_rows * conv.in_w * min(depth, conv.in_channels // conv.groups)
 
 
-def _groups_that_fit(op: Op, m: int, n: int, k: int, budget: Budget, b_width: float) -> int:
+def groups_that_fit(op: Op, m: int, n: int, k: int, budget: Budget, b_width: float) -> int:
+    """How many whole products share a tile; `b_width` is the bytes of a stored value of B."""
     if op.b_shared or m < op.m or n < op.n or k < op.k:
         return 1
     per_group = (
