@@ -25,7 +25,7 @@ from codesign.schedule.bank_rows import (
     split_reduction,
 )
 from codesign.schedule.program import Int64, Unit
-from codesign.sparsity.pattern import NM
+from codesign.sparsity.pattern import NM, Columns, Rows
 from codesign.sparsity.storage import Extent
 from codesign.trace.op import Op, ceil_bytes
 from codesign.trace.sparsify import effective_macs
@@ -130,6 +130,23 @@ class BankProducts(Machine[S]):
         array = self.channel(op).array
         return Fraction(array.channels * array.units * array.lanes, self.mac_cycles)
 
+    def kept_shape(self, op: Op) -> tuple[int, int]:
+        """Outputs and inputs of a product after rows or columns that are wholly zero are left out.
+
+        Which these are is known when the weights are laid out, so nothing in the banks says it.
+        """
+        if not self.compacts(op):
+            return op.n, op.k
+        products = 1 if op.b_shared else op.groups
+        kept = op.b_pattern.stored_units(products * op.n, op.k)
+        if isinstance(op.b_pattern, Columns):
+            return op.n, max(1, kept)
+        return max(1, -(-kept // products)), op.k
+
+    def compacts(self, op: Op) -> bool:
+        """Whether B is a smaller dense matrix once its zeros are left out."""
+        return isinstance(op.b_pattern, Rows | Columns) and not op.b_pattern.is_dense
+
     def window(self, op: Op) -> int:
         """Inputs that lanes choose from: as many as fill them with N:M groups, else the most."""
         lanes = self.channel(op).array.lanes
@@ -141,7 +158,7 @@ class BankProducts(Machine[S]):
     def index_bits(self, op: Op) -> float:
         """Bits that say where kept values are, for each element of B; 0 if lanes cannot choose."""
         window = self.window(op)
-        if op.b_pattern.is_dense or window == self.channel(op).array.lanes:
+        if op.b_pattern.is_dense or self.compacts(op) or window == self.channel(op).array.lanes:
             return 0.0
         rows = op.n if op.b_shared else op.groups * op.n
         extent = Extent(rows, op.k, op.b_pattern.stored_units(rows, op.k))
@@ -151,14 +168,14 @@ class BankProducts(Machine[S]):
         if not op.is_matmul or op.b_pattern.is_dense:
             return False
         lanes, window = self.channel(op).array.lanes, self.window(op)
-        if window == lanes:
+        if window == lanes or self.compacts(op):
             return True
         width = BITS_PER_BYTE * ceil_bytes(1, op.b_dtype)
         share_read = -(-window * op.b_pattern.density // lanes) * lanes / window
         return share_read + self.index_bits(op) / width < 1.0
 
     def needs_mask(self, op: Op, fidelity: Fidelity) -> bool:
-        exact = op.b_pattern.exact_group_count(self.window(op)) is not None
+        exact = self.compacts(op) or op.b_pattern.exact_group_count(self.window(op)) is not None
         return fidelity is not Fidelity.TILE and self.exploits(op) and not exact
 
     def stored_bytes(self, op: Op, sparse: Sparse) -> int:
@@ -179,7 +196,7 @@ class BankProducts(Machine[S]):
         array = self.channel(op).array
         options: list[tuple[float, int, Plan]] = []
         cuts = 1
-        while cuts <= min(array.channels, -(-op.k // array.lanes)):
+        while cuts <= min(array.channels, -(-self.kept_shape(op)[1] // array.lanes)):
             for order in (INPUT_HELD, OUTPUT_HELD):
                 plan = self.plan(op, order, cuts, None)
                 options.append((self._estimate(op, plan), len(options), plan))
@@ -207,9 +224,10 @@ class BankProducts(Machine[S]):
         `window_counts` [group, window] are the most kept values of an output of the group; None
         takes the pattern's density everywhere.
         """
-        array, skips = self.channel(op).array, self.exploits(op)
+        array, (outputs, inputs) = self.channel(op).array, self.kept_shape(op)
+        skips = self.exploits(op) and not self.compacts(op)
         window = self.window(op) if skips else array.lanes
-        lengths = split_reduction(op.k, cuts, array.buffer_values, window)
+        lengths = split_reduction(inputs, cuts, array.buffer_values, window)
         windows = -(-lengths // window)
         if window_counts is None:
             kept = op.b_pattern.density if skips else 1.0
@@ -236,7 +254,7 @@ class BankProducts(Machine[S]):
             padded = -(-int(lengths[0, 0]) // array.values_per_burst) * array.values_per_burst
             tokens = max(1, min(vectors, array.buffer_values // padded))
         products = 1 if op.b_shared else op.groups
-        layout = Layout(order, products, -(-op.n // array.units), tokens, lengths, columns)
+        layout = Layout(order, products, -(-outputs // array.units), tokens, lengths, columns)
         return Plan(layout, vectors)
 
     def _estimate(self, op: Op, plan: Plan) -> float:
@@ -283,7 +301,7 @@ class BankProducts(Machine[S]):
 
     def _window_counts(self, op: Op, sparse: Sparse) -> Int64 | None:
         """Kept values of the fullest output of every group of units that wait for each other."""
-        if sparse.mask is None or not self.exploits(op):
+        if sparse.mask is None or not self.exploits(op) or self.compacts(op):
             return None
         window, units = self.window(op), self.channel(op).array.units
         products = 1 if op.b_shared else op.groups
