@@ -1,0 +1,180 @@
+"""Does an S4 card share work, keep feature maps and use sparsity as its file says?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from codesign.arch import list_archs, load_arch
+from codesign.config import CodesignError
+from codesign.evaluate import evaluate
+from codesign.sparsity.mask import Mask
+from codesign.trace.op import Kind, Op, Phase, Trace
+from codesign.trace.requests import in_flight
+from codesign.trace.sparsify import sparsify
+from codesign.trace.workload import load_workload
+
+CARDS = ("s4", "s10", "s30", "s40")
+MODES = ("single", "split", "broadcast")
+
+
+def gemm(m, n, k, pattern="dense", dtype="int8"):
+    trace = load_workload(f"gemm:{m},{n},{k},{dtype}")
+    return trace if pattern == "dense" else sparsify(trace, pattern, where="gemm")
+
+
+def busy(trace, machine, unit="spu"):
+    return evaluate(trace, machine).busy_cycles[unit]
+
+
+def test_the_files_are_cards_of_one_to_four_chips():
+    assert set(CARDS) <= {name for name, _ in list_archs()}
+    specs = [load_arch(card).spec for card in CARDS]
+    assert [spec.chips for spec in specs] == [1, 2, 3, 4]
+    same = [
+        spec.model_dump(exclude={"name", "description", "chips", "sources", "anchors"})
+        for spec in specs
+    ]
+    assert all(one == same[0] for one in same)
+
+
+def test_the_peak_is_the_one_that_is_quoted():
+    """944 INT8 TOPS and 472 BF16 TFLOPS at 32x (arXiv 2207.08006, section 2)."""
+    machine = load_arch("s4")
+    for dtype, tera in (("int8", 944), ("bf16", 472)):
+        op = gemm(64, 64, 64, dtype=dtype).ops[0]
+        peak = float(machine.peak_macs_per_cycle(op)) * 32 * 2 * machine.spec.clock_mhz / 1e6
+        assert peak == pytest.approx(tera, rel=1e-3)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("pattern", ["dense", "2:32", "unstructured(0.9)"])
+def test_executed_work_is_that_of_the_kept_weights(mode, pattern):
+    for shape in ((400, 200, 144), (1, 1000, 512), (4096, 96, 64)):
+        trace = gemm(*shape, pattern)
+        result = evaluate(trace, load_arch("s30", {"mode": mode}))
+        assert result.executed_macs == result.effective_macs
+        assert (result.executed_macs == result.macs) == (pattern == "dense")
+
+
+def test_lanes_take_the_cycles_of_the_compressed_weights():
+    """Four cores of 32 rows and 64 lanes: 4 blocks of rows each, 8 sets of two banks."""
+    machine = load_arch("s4", {"launch_cycles": 0})
+    for ratio in (1, 2, 4, 8, 16, 32):
+        trace = gemm(512, 64, 512, f"{32 // ratio}:32" if ratio > 1 else "dense")
+        drained = 32 * 64 // machine.spec.array.drain_values_per_cycle
+        assert busy(trace, machine) == 1 + 4 * max(drained, 8 * 32 // ratio)
+
+
+@pytest.mark.parametrize(("ratio", "kept"), [(2, 9), (8, 3), (16, 2)])
+def test_a_balanced_layer_is_stored_at_a_power_of_two(ratio, kept):
+    machine = load_arch("s4")
+    exact = busy(gemm(512, 256, 512, f"{32 // ratio}:32"), machine)
+    assert busy(gemm(512, 256, 512, f"{kept}:32"), machine) == exact
+
+
+def test_an_unstructured_mask_pays_for_its_slowest_bank():
+    machine = load_arch("s4")
+    balanced, loose = gemm(512, 256, 512, "2:32"), gemm(512, 256, 512, "unstructured(0.9375)")
+    assert busy(balanced, machine) * 1.5 < busy(loose, machine) < busy(gemm(512, 256, 512), machine)
+
+
+def test_a_real_mask_counts_bank_by_bank():
+    machine = load_arch("s4", {"launch_cycles": 0})
+    trace = gemm(512, 64, 512, "unstructured(0.9)")
+    kept = np.zeros((64, 512), np.bool_)
+    kept[:, ::64] = True
+    even = replace(trace, masks={"gemm": Mask.from_dense(kept)})
+    kept[5, 1:20] = True
+    slow = replace(trace, masks={"gemm": Mask.from_dense(kept)})
+    # 8 sets of one weight in 4 blocks of rows; then one set of 20, all lanes waiting
+    assert busy(even, machine) == 1 + 4 * 8
+    assert busy(slow, machine) == 1 + 4 * (7 + 20)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.integers(1, 300), st.integers(1, 150), st.integers(1, 300), st.sampled_from(MODES),
+    st.sampled_from(["dense", "4:32", "unstructured(0.8)"]),
+)  # fmt: skip
+def test_cycle_fidelity_agrees_with_rows(m, n, k, mode, pattern):
+    machine = load_arch("s4", {"mode": mode})
+    trace = gemm(m, n, k, pattern)
+    row = evaluate(trace, machine, fidelity="row").busy_cycles["spu"]
+    stepped = evaluate(trace, machine, fidelity="cycle").busy_cycles["spu"]
+    assert stepped == row
+
+
+def test_weights_cross_the_link_once_when_cores_run_in_step():
+    trace = gemm(4096, 512, 512)
+    moved = {mode: evaluate(trace, load_arch("s4", {"mode": mode})).dram_bytes for mode in MODES}
+    assert moved["split"] == moved["broadcast"] == 512 * 512
+    assert moved["single"] == 4 * 512 * 512
+    chips = {card: evaluate(trace, load_arch(card)).dram_bytes for card in CARDS}
+    assert [chips[card] // chips["s4"] for card in CARDS] == [1, 2, 3, 4]
+
+
+def test_feature_maps_spill_when_two_do_not_fit():
+    small, large = gemm(4096, 64, 1024), gemm(65536, 64, 1024)
+    machine = load_arch("s4")
+    assert evaluate(small, machine).dram_bytes == 64 * 1024
+    assert evaluate(large, machine).dram_bytes >= 65536 * 1024
+    roomy = load_arch("s4", {"maps.capacity_bytes": 1 << 30})
+    assert evaluate(large, roomy).dram_bytes == 64 * 1024
+
+
+def test_products_of_activations_and_vector_work_gain_nothing():
+    trace = load_workload("bert_base", batch=4, seq=128, dtype="int8")
+    machine = load_arch("s4")
+    dense = {op.name: op for op in evaluate(trace, machine).ops}
+    sparse = {op.name: op for op in evaluate(sparsify(trace, "1:32"), machine).ops}
+    scores, up = "layers.3.attention.scores", "layers.3.mlp.up"
+    assert sparse[scores].busy_cycles["spu"] == dense[scores].busy_cycles["spu"]
+    softmax, norm = "layers.3.attention.softmax", "layers.3.norm1"
+    for name in (softmax, norm):
+        assert sparse[name].busy_cycles == dense[name].busy_cycles
+    assert sparse[up].busy_cycles["spu"] * 15 < dense[up].busy_cycles["spu"]
+    assert "vpu" not in dense["layers.3.mlp.gelu"].busy_cycles
+
+
+def test_a_card_splits_a_batch_over_its_cores():
+    trace = load_workload("resnet50", batch=16, dtype="int8")
+    one, four = (evaluate(trace, load_arch(card)) for card in ("s4", "s40"))
+    assert 3.2 < one.busy_cycles["spu"] / four.busy_cycles["spu"] <= 4.0
+    assert one.busy_cycles["host"] == four.busy_cycles["host"]
+
+
+def test_copies_of_the_next_batch_run_beside_the_work():
+    trace = sparsify(load_workload("resnet50", batch=16, dtype="int8"), "2:32")
+    machine = load_arch("s4")
+    call = evaluate(trace, machine).cycles
+    few, many = (evaluate(in_flight(trace, n), machine).cycles for n in (2, 4))
+    assert (many - few) / 2 < call - 150_000
+
+
+def test_training_is_refused():
+    with pytest.raises(CodesignError, match="s4 cannot run"):
+        evaluate(load_workload("gemm:64,64,64", phase="training"), load_arch("s4"))
+
+
+def test_memories_that_hold_no_tile_are_named():
+    with pytest.raises(CodesignError, match="enlarge weights, maps or sums"):
+        evaluate(
+            gemm(64, 64, 64),
+            load_arch("s4", {"sums.capacity_bytes": 64, "weights.capacity_bytes": 64}),
+        )
+
+
+def test_vector_work_that_spills_reads_and_writes_its_map():
+    op = Op(
+        name="norm", kind=Kind.NORM, phase=Phase.FORWARD, elements=1 << 26, passes=2,
+        alu_per_element=7, reads=1 << 26, writes=1 << 26, a_dtype="int8", c_dtype="int8",
+    )  # fmt: skip
+    small = replace(op, elements=1 << 20, reads=1 << 20, writes=1 << 20)
+    machine = load_arch("s4")
+    assert evaluate(Trace("large", (op,)), machine).dram_bytes == 2 << 26
+    assert evaluate(Trace("small", (small,)), machine).dram_bytes == 0
