@@ -18,6 +18,8 @@ from codesign.cli.suggest import VerbGroup
 VERBS = {
     "simulate": ("simulate", "Run one workload on one machine."),
     "compare": ("compare", "Run one workload on several machines and name the winners."),
+    "sweep": ("sweep", "Run many designs from a YAML file and find their front."),
+    "show": ("show", "Show the points that a sweep has stored."),
     "extract": ("extract", "Trace a PyTorch module into a file that every verb reads."),
     "arch": ("arch", "List, show and check machines."),
     "workload": ("workload", "List and show workloads."),

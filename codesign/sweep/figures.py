@@ -1,4 +1,6 @@
-"""The figures of one design point, equal to those of evaluate(), without a row for each operator."""
+"""The figures of one design point, equal to those of evaluate(), without a row for each
+operator.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +83,8 @@ class _Run:
 class Evaluator:
     """Evaluates design points of one machine family; work that points share is done once.
 
-    An operator's steps are kept by the machine's fields that writing them read, so a sweep over the clock
+    An operator's steps are kept by the machine's fields that writing them read, so a sweep over
+    the clock
     or the process lowers nothing twice.
     """
 

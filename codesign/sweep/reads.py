@@ -1,4 +1,6 @@
-"""Which fields of a specification a computation reads, so that its answer serves all that agree on them."""
+"""Which fields of a specification a computation reads, so that its answer serves all that agree on
+them.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,8 @@ class _Watched:
 def reads_of(spec: Spec, compute: Callable[[Any], V]) -> tuple[V, tuple[str, ...]]:
     """What `compute` makes of a specification, and the dotted paths of the leaves that it read.
 
-    The paths are WHOLE where it took a property or method, compared or hashed a section, or could not
+    The paths are WHOLE where it took a property or method, compared or hashed a section, or could
+    not
     work on a stand-in. CodesignErrors pass.
     """
     log: dict[str, None] = {}

@@ -1,0 +1,181 @@
+"""`codesign show`: the points of a study, its front, and what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from codesign.cli import options
+from codesign.cli.console import print_json, show, table
+from codesign.cli.suggest import Count, OneOf
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from codesign.sweep.store import Row
+    from codesign.sweep.study import Study
+
+
+@click.command("show")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--pareto", is_flag=True, help="Only the front, with its knee and hypervolume.")
+@click.option(
+    "--where", "wheres", multiple=True, metavar="FIGURE<=NUMBER", help="Only such points; repeatable."
+)
+@click.option("--sort", metavar="NAME", help="By a figure or parameter; -NAME for largest first.")
+@click.option("--top", type=Count(1, 10**9), default=20, show_default=True, metavar="N")
+@click.option("--fidelity", type=OneOf(*options.FIDELITIES, what="fidelity"))
+@click.option("--failed", is_flag=True, help="The points that failed, and why.")
+@click.option("--importance", is_flag=True, help="How much each parameter explains of each metric.")
+@click.option(
+    "--sensitivity", is_flag=True, help="Which unverified numbers change the ranking of the front."
+)
+@click.option(
+    "--iso", type=OneOf("area", "power", what="budget"), help="Machines at equal area or power."
+)
+@click.option("--csv", "csv", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
+@click.option("--parquet", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
+@options.as_json
+def command(
+    run: Path,
+    pareto: bool,
+    wheres: tuple[str, ...],
+    sort: str | None,
+    top: int,
+    fidelity: str | None,
+    failed: bool,
+    importance: bool,
+    sensitivity: bool,
+    iso: str | None,
+    csv: Path | None,
+    parquet: Path | None,
+    as_json: bool,
+) -> None:
+    """Show the points that a sweep has stored in RUN."""
+    from codesign.sweep import analysis
+    from codesign.sweep.run import front_of, stored_study
+    from codesign.sweep.store import Store, write_csv, write_parquet
+
+    with Store(run, create=False) as store:
+        study = stored_study(store)
+        rows = store.rows(fidelity)
+        if sensitivity:
+            changes = analysis.sensitivity(store, study)
+            _sensitivity(changes, as_json=as_json)
+            return
+    found = analysis.chosen(rows, wheres, sort, failed=failed)
+    if pareto:
+        found = analysis.finest(front_of(found, study), rows)
+    if csv is not None:
+        write_csv(found, csv)
+    if parquet is not None:
+        write_parquet(found, parquet)
+    if importance:
+        _importance(analysis.importance(rows, study), study, as_json=as_json)
+    elif iso is not None:
+        _iso(analysis.normalised(rows, study, iso), iso, as_json=as_json)
+    elif as_json:
+        print_json({"study": study.name, "points": [_plain(row) for row in found]})
+    elif failed:
+        _failures(found[:top])
+    elif csv is None and parquet is None:
+        good = sum(row.error is None for row in rows)
+        show(f"{study.name} · {len(rows):,} points, {len(rows) - good:,} failed", bold=True)
+        show(front_table(found[:top], study))
+        if len(found) > top:
+            show(f"and {len(found) - top:,} more; --top shows them")
+        if pareto and found:
+            _front_facts(found, rows, study)
+
+
+def front_table(rows: Sequence[Row], study: Study) -> Table:
+    """One line for each point: its number, its parameters, the metrics that are wanted."""
+    from codesign.sweep.limits import parse_limit
+
+    limited = [parse_limit(text).figure for text in study.constraints]
+    metrics = list(dict.fromkeys([*study.metrics, *limited]))
+    parameters = list(study.parameters)
+    short = [path.removeprefix("arch.").removeprefix("workload.") for path in parameters]
+    grid = table("point", *short, *metrics, left=1 + len(parameters))
+    for row in rows:
+        values = [str(row.values.get(path, "-")) for path in parameters]
+        figures = [f"{row.metrics[name]:.4g}" if name in row.metrics else "-" for name in metrics]
+        grid.add_row(f"{row.number} {row.fidelity}", *values, *figures)
+    return grid
+
+
+def _front_facts(found: Sequence[Row], rows: Sequence[Row], study: Study) -> None:
+    from codesign.sweep import analysis
+
+    middle = analysis.knee_of(found, study)
+    if middle is not None:
+        show(f"\nknee: point {middle.number}")
+    volume = analysis.relative_hypervolume(found, rows, study)
+    show(f"hypervolume: {volume:.4f} of the box between the best and worst values of all points")
+
+
+def _plain(row: Row) -> dict[str, object]:
+    return {
+        "number": row.number,
+        "fidelity": row.fidelity,
+        "values": dict(row.values),
+        "metrics": dict(row.metrics),
+        "error": row.error,
+        "key": row.key,
+        "seed": row.seed,
+        "arch_fingerprint": row.arch_fingerprint,
+        "trace_fingerprint": row.trace_fingerprint,
+        "version": row.version,
+        "duration_s": row.duration_s,
+    }
+
+
+def _failures(rows: Sequence[Row]) -> None:
+    grid = table("point", "values", "error", left=3)
+    for row in rows:
+        values = ", ".join(f"{path}={value}" for path, value in row.values.items())
+        grid.add_row(str(row.number), values, row.error or "")
+    show(grid)
+
+
+def _importance(shares: dict[str, dict[str, float]], study: Study, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"importance": shares})
+        return
+    grid = table("parameter", *study.metrics)
+    for path in study.parameters:
+        grid.add_row(path, *(f"{shares[path][name]:.3f}" for name in study.metrics))
+    show(grid)
+    show("share of a metric's variance (of its logarithm) that the parameter explains by itself")
+
+
+def _sensitivity(changes: Sequence[dict[str, object]], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"sensitivity": list(changes)})
+        return
+    grid = table("machine", "path", "status", "value", "times", "metric", "rank order", "best", left=3)
+    for change in changes:
+        grid.add_row(
+            str(change["arch"]), str(change["path"]), str(change["status"]),
+            f"{change['value']:g}", f"{change['factor']:g}", str(change["metric"]),
+            f"{change['rank_correlation']:.3f}", "changes" if change["best_changes"] else "same",
+        )  # fmt: skip
+    show(grid)
+    show("rank order: Kendall's tau between the points' order before and after; 1 is no change")
+
+
+def _iso(rows: Sequence[dict[str, object]], budget: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"iso": budget, "rows": list(rows)})
+        return
+    unit = "mm2" if budget == "area" else "W"
+    grid = table("machine", "points", f"runs/s/{unit}", "over the first", "best point")
+    for row in rows:
+        grid.add_row(
+            str(row["arch"]), str(row["points"]), f"{row['runs_per_s']:.4g}",
+            f"{row['ratio']:.3f}", str(row["best"]),
+        )  # fmt: skip
+    show(grid)
