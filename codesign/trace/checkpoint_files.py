@@ -1,0 +1,240 @@
+"""Opens checkpoints: safetensors in one file or many, bitmasks in them, and torch files."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codesign.config import CodesignError
+from codesign.sparsity.mask import Mask
+from codesign.trace.tensor_file import DTYPES, Tensor, TensorFile, read_tensors
+
+_TORCH = (".pt", ".pth", ".bin", ".ckpt")
+_COUNT_BYTES = 1 << 22
+
+
+@dataclass(frozen=True)
+class Source(ABC):
+    """A tensor that can be asked for its mask; `shape` is that of the weight it stands for."""
+
+    name: str
+    shape: tuple[int, ...]
+
+    @property
+    @abstractmethod
+    def is_real(self) -> bool:
+        """Whether elements are real numbers or masks of them."""
+
+    @abstractmethod
+    def mask(self) -> tuple[Mask, int]:
+        """Which elements are not zero, columns the last dimension, and how many are NaN."""
+
+    @abstractmethod
+    def values(self) -> NDArray[Any]:
+        """The elements as fp32; CodesignError where only the mask is stored."""
+
+    def count(self) -> tuple[int, int]:
+        """Non-zeros and elements."""
+        mask, _ = self.mask()
+        return mask.nnz, mask.size
+
+
+@dataclass(frozen=True)
+class StoredTensor(Source):
+    """All elements, zeros too, in a safetensors file."""
+
+    tensor: Tensor
+
+    @property
+    def is_real(self) -> bool:
+        return self.tensor.dtype.startswith(("F", "BF", "I8"))
+
+    def mask(self) -> tuple[Mask, int]:
+        rows, cols = prod(self.shape[:-1]), self.shape[-1]
+        packed = np.empty((rows, -(-cols // 8)), np.uint8)
+        row = nan = 0
+        for kept, bad in self.tensor.kept():
+            packed[row : row + len(kept)] = np.packbits(kept, axis=1, bitorder="little")
+            row, nan = row + len(kept), nan + bad
+        return Mask(rows, cols, packed), nan
+
+    def count(self) -> tuple[int, int]:
+        return sum(int(np.count_nonzero(kept)) for kept, _ in self.tensor.kept()), prod(self.shape)
+
+    def values(self) -> NDArray[Any]:
+        words = self.tensor.words()
+        match self.tensor.dtype:
+            case "BF16":
+                return (words.astype(np.uint32) << 16).view(np.float32)
+            case "F16" | "F32" | "F64":
+                return words.view(f"f{words.itemsize}").astype(np.float32)
+            case "I8":
+                return words.view(np.int8).astype(np.float32)
+        raise CodesignError(f"{self.name}: elements of {self.tensor.dtype} have no values here")
+
+
+@dataclass(frozen=True)
+class StoredMask(Source):
+    """One bit for each element, packed along rows, least significant first."""
+
+    tensor: Tensor
+
+    @property
+    def is_real(self) -> bool:
+        return True
+
+    def mask(self) -> tuple[Mask, int]:
+        packed = np.array(self.tensor.words()).reshape(prod(self.shape[:-1]), -1)
+        return Mask(prod(self.shape[:-1]), self.shape[-1], packed), 0
+
+    def count(self) -> tuple[int, int]:
+        bits = self.tensor.words().reshape(-1)
+        step = _COUNT_BYTES
+        aligned = len(bits) // 8 * 8
+        wide = bits[:aligned].view(np.uint64) if bits.ctypes.data % 8 == 0 else bits[:aligned]
+        total = sum(
+            int(np.bitwise_count(wide[i : i + step]).sum(dtype=np.int64))
+            for i in range(0, len(wide), step)
+        )
+        return total + int(np.bitwise_count(bits[aligned:]).sum()), prod(self.shape)
+
+    def values(self) -> NDArray[Any]:
+        raise CodesignError(f"{self.name}: only its mask is stored, or its values are packed")
+
+
+@dataclass(frozen=True)
+class TorchTensor(Source):
+    """A tensor of torch, strided or sparse."""
+
+    data: Any
+
+    @property
+    def is_real(self) -> bool:
+        return bool(self.data.is_floating_point())
+
+    def mask(self) -> tuple[Mask, int]:
+        dense = self.data.detach().to_dense() if self._sparse else self.data.detach()
+        matrix = dense.reshape(-1, dense.shape[-1])
+        nan = int(matrix.isnan().sum()) if matrix.is_floating_point() else 0
+        return Mask.from_dense((matrix != 0).numpy()), nan
+
+    @property
+    def _sparse(self) -> bool:
+        return str(self.data.layout) != "torch.strided"
+
+    def values(self) -> NDArray[Any]:
+        dense = self.data.detach().to_dense() if self._sparse else self.data.detach()
+        array: NDArray[Any] = dense.float().numpy()
+        return array
+
+
+def open_checkpoint(path: Path) -> Iterator[Source]:
+    """The tensors of a file, or of a folder with an index or files of tensors.
+
+    Raises CodesignError for what is damaged and for torch files that hold more than tensors: they
+    are read with `weights_only`, which runs no code.
+    """
+    for file in _files(path):
+        if file.suffix == ".safetensors":
+            yield from _of_safetensors(read_tensors(file))
+        elif file.suffix in _TORCH:
+            yield from _of_torch(file)
+        else:
+            raise CodesignError(f"{file}: a checkpoint ends in .safetensors, {', '.join(_TORCH)}")
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        index = path / "model.safetensors.index.json"
+        if index.is_file():
+            return _indexed(index)
+        found = sorted(path.glob("*.safetensors")) or sorted(
+            file for suffix in _TORCH for file in path.glob(f"*{suffix}")
+        )
+        if not found:
+            raise CodesignError(f"{path}: no checkpoint is in this folder")
+        return found
+    if path.name.endswith(".index.json"):
+        return _indexed(path)
+    if not path.is_file():
+        raise CodesignError(f"{path}: no such file")
+    return [path]
+
+
+def _indexed(index: Path) -> list[Path]:
+    try:
+        content = json.loads(index.read_text(encoding="utf-8"))
+        names = sorted(set(content["weight_map"].values()))
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        raise CodesignError(f"{index}: this is no index of a checkpoint") from None
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name:
+            raise CodesignError(f"{index}: {str(name)[:80]!r} is no file beside the index")
+        if not (index.parent / name).is_file():
+            raise CodesignError(f"{index}: the file {name!r} is missing")
+    return [index.parent / name for name in names]
+
+
+def _of_safetensors(file: TensorFile) -> Iterator[Source]:
+    """Tensors; `X.bitmask` stands for X, and `X.compressed` and its like are its values."""
+    masked = {name.removesuffix(".bitmask") for name in file.tensors if name.endswith(".bitmask")}
+    for name, tensor in file.tensors.items():
+        owner, _, part = name.rpartition(".")
+        if part == "bitmask":
+            yield StoredMask(owner, _true_shape(file, owner, tensor), tensor)
+        elif owner not in masked:
+            yield StoredTensor(name, tensor.shape, tensor)
+
+
+def _true_shape(file: TensorFile, owner: str, packed: Tensor) -> tuple[int, ...]:
+    stated = file.tensors.get(f"{owner}.shape")
+    text = file.metadata.get(f"{owner}.shape", "")
+    if stated is not None and stated.dtype in ("I64", "I32") and stated.elements <= 16:
+        shape = tuple(int(n) for n in stated.words().view(f"i{DTYPES[stated.dtype]}").reshape(-1))
+    elif text and all(part.isdecimal() for part in text.split(",")):
+        shape = tuple(map(int, text.split(",")))
+    else:
+        raise CodesignError(f"{file.path}: nothing states the shape of the bitmask of {owner!r}")
+    expected = (prod(shape[:-1]), -(-shape[-1] // 8)) if len(shape) >= 2 else None
+    if packed.dtype != "U8" or expected is None or prod(expected) != packed.elements:
+        raise CodesignError(f"{file.path}: {owner!r}: a bitmask of {packed.shape} is not {shape}")
+    return shape
+
+
+def _of_torch(path: Path) -> Iterator[Source]:
+    import pickle
+    import zipfile
+
+    import torch
+
+    try:
+        content = torch.load(
+            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+        )
+    except OSError as error:
+        raise CodesignError(f"{path}: {error.strerror or error}") from None
+    except pickle.UnpicklingError as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise CodesignError(
+            f"{path}: it holds more than tensors, and nothing of it was executed ({reason})"
+        ) from None
+    except Exception as error:
+        raise CodesignError(
+            f"{path}: this is no torch file, or it is cut short: {str(error)[:200]}"
+        ) from None
+    for key in ("state_dict", "model", "module"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict):
+        raise CodesignError(f"{path}: this holds a {type(content).__name__}, no tensors by name")
+    for name, value in content.items():
+        if isinstance(value, torch.Tensor) and value.dim():
+            yield TorchTensor(str(name), tuple(value.shape), value)
