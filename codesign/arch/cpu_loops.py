@@ -131,24 +131,26 @@ class Loop:
     kernel: Kernel
     items: int
     cycles: float
+    parts: int = 1
+    """Runs of the reduction, after each of which the sums are put away."""
 
 
 def item_loops(
-    simd: Simd, shape: Shape, unit: Unit, panel: Iterator[tuple[int, float]]
+    simd: Simd, shape: Shape, unit: Unit, panel: Iterator[tuple[int, int, float]]
 ) -> Iterator[Loop]:
-    """Loops that broadcast weights to some vectors of items; `panel` has (vectors, bytes/cycle).
+    """Loops that broadcast weights to some vectors of items; `panel` has (vectors, parts, rate).
 
     Every unit loads its activations once for all its rows, its weights and their index.
     """
     deep = 1 if shape.quads else unit.cols
     price = simd.dot_instructions if shape.quads else 1
-    for vectors, rate in panel:
+    for vectors, parts, rate in panel:
         if vectors * unit.rows + vectors + 1 > simd.registers:
             continue
         loads = vectors * deep + unit.rows * deep + 1
         ports = simd.body(vectors * unit.rows * deep * price, loads)
         cycles = max(ports, vectors * deep * simd.width_bytes / rate)
-        yield Loop("items", vectors * simd.lanes, cycles)
+        yield Loop("items", vectors * simd.lanes, cycles, parts)
 
 
 def row_loop(simd: Simd, shape: Shape, unit: Unit) -> Loop:

@@ -43,7 +43,7 @@ CORES = Server("cores")
 
 _CHUNKS, _OUTLINE_CHUNKS = 32, 4
 _PATCH_ROWS, _PATCH_SEED = 64, 0
-_VECTORS = (1, 2, 4, 6, 8, 12, 16, 24)
+_VECTORS, _PARTS = (1, 2, 4, 6, 8, 12, 16, 24), (1, 2, 4, 8, 16)
 _QUAD, _LOOP = 4, 2
 """8-bit products of one lane; instructions that step and close a loop."""
 
@@ -147,9 +147,12 @@ class CpuSparse(Machine[CpuSpec]):
             for loop in self.loops(op, shape):
                 cycles = self._sparse_cycles(op, shape, loop, units)
                 supply = self._supply_cycles(self._held_bytes(op, units), -(-shape.m // loop.items))
-                found.append((max(cycles, supply), Mapping(loop.kernel, loop.items, op.n, op.k)))
+                found.append((max(cycles, supply), self._mapping(op, loop)))
         found.sort(key=lambda row: row[0])
         return tuple(mapping for _, mapping in found)
+
+    def _mapping(self, op: Op, loop: Loop) -> Mapping:
+        return Mapping(loop.kernel, loop.items, op.n, -(-op.k // loop.parts))
 
     def _supply_cycles(self, held_bytes: int, passes: int) -> float:
         """Cycles in which B comes from memory, or from the caches in the passes after that."""
@@ -161,7 +164,12 @@ class CpuSparse(Machine[CpuSpec]):
         simd, unit = self.spec.simd, self.unit(op)
         width = op.k * simd.lanes * ceil_bytes(8, op.a_dtype) / 8
         most = -(-shape.m // simd.lanes)
-        panels = ((v, self._rate_of(v * width)) for v in _VECTORS if v == 1 or v <= most)
+        panels = (
+            (vectors, parts, self._rate_of(vectors * width / parts))
+            for vectors in _VECTORS
+            for parts in _PARTS
+            if vectors == 1 or vectors <= most
+        )
         return [*item_loops(simd, shape, unit, panels), row_loop(simd, shape, unit)]
 
     def _rate_of(self, size_bytes: float) -> float:
@@ -200,8 +208,12 @@ class CpuSparse(Machine[CpuSpec]):
             units = -(-units // lanes) * lanes
         passes = -(-shape.m // loop.items)
         most, rows = busiest(units, passes, self.spec.cores)
-        ends = rows / lanes if loop.kernel == "rows" and isinstance(op.b_pattern, NM) else rows
-        return (most * loop.cycles + ends * engine.row_cycles) / engine.sparse_efficiency
+        if loop.kernel == "rows":
+            ends = rows / lanes if isinstance(op.b_pattern, NM) else rows
+            return (most * loop.cycles + ends * engine.row_cycles) / engine.dense_efficiency
+        put_away = 2 * (loop.parts - 1) * loop.items / lanes / self.spec.simd.load_ports
+        ends = rows * (loop.parts * engine.row_cycles + put_away)
+        return (most * loop.cycles + ends) / engine.sparse_efficiency
 
     # Bytes
 
@@ -270,11 +282,7 @@ class CpuSparse(Machine[CpuSpec]):
         units = self.kept_units(op, sparse) if skips else np.ones(op.n, dtype=np.int64)
         passes = 1
         if skips:
-            loop = next(
-                one
-                for one in self.loops(op, shape)
-                if (one.kernel, one.items) == (mapping.dataflow, mapping.tile_m)
-            )
+            loop = next(one for one in self.loops(op, shape) if self._mapping(op, one) == mapping)
             cycles = self._sparse_cycles(op, shape, loop, units)
             passes = -(-shape.m // loop.items)
         else:
