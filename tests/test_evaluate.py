@@ -105,6 +105,21 @@ def test_a_product_of_activations_is_not_one_with_weights_of_the_same_shape() ->
     assert len(turned[1].program.dep_idx) == len(lowered[0].program.dep_idx)
 
 
+def test_activations_are_read_after_their_producer_is_done_and_weights_before() -> None:
+    one = gemm(512, 64, 64).ops[0]
+    trace = Trace("two", (one, replace(one, name="next", deps=("gemm",))))
+    _, timeline, first = run(trace, load_arch("dense_systolic"))
+    done = timeline.end[first[1] - 1]
+    program = timeline.program
+    after = np.arange(len(program)) >= first[1]
+    reads = np.flatnonzero(after & (program.action == program.actions.index("dram_read")))
+    sizes = program.count[reads]
+    weights = sizes == one.b_bytes
+    assert weights.sum() == 1
+    assert timeline.ready[reads[weights]][0] < done
+    assert np.all(timeline.ready[reads[~weights]] >= done)
+
+
 def test_progress_names_every_operator() -> None:
     seen: list[tuple[str, int, int]] = []
     trace = decoder("prefill")

@@ -108,6 +108,18 @@ def test_loads_are_those_of_the_tiles(op: Op, data: st.DataObject) -> None:
     assert b_tiles[table.loads_b].sum() == times_b * copies * op.n * op.k
 
 
+def test_an_estimate_is_near_the_simulation_of_what_it_estimates() -> None:
+    for bytes_per_cycle in (1.0, 1e6):
+        machine = load_arch("dense_systolic", {"dram.bytes_per_cycle": bytes_per_cycle})
+        op = gemm(256, 256, 256).ops[0]
+        chosen = machine.mappings(op)[0]
+        assert chosen.dataflow in ("ws", "os")
+        tiling = Tiling(chosen.tile_m, chosen.tile_n, chosen.tile_k, 1, chosen.order)
+        expected, _ = estimate(op, tiling, machine.layout(op, chosen.dataflow))  # type: ignore[attr-defined]
+        taken = simulate(machine.lower(op, chosen, Sparse(), Fidelity.ROW)).cycles
+        assert abs(expected / taken - 1) < 0.05
+
+
 def test_the_chosen_tiling_is_near_the_best_of_all_when_simulated() -> None:
     """Mean regret 0.005 (dense) and 0.02 (SAT) over 60 products, at most 0.13; more if tiny."""
     rng = np.random.default_rng(5)

@@ -135,6 +135,12 @@ def test_a_tile_of_output_pixels_reads_what_its_windows_touch(
     assert counted >= some >= len(touched(conv, first, part)) * conv.in_channels
 
 
+def test_pixels_of_several_images_read_each_of_them() -> None:
+    conv = Conv(3, 5, 5, 2, 2, 3, 3, padding_h=1, padding_w=1, out_h=5, out_w=5)
+    assert int(window_elements(conv, 0, 75, 0, 18)) == conv.in_elements
+    assert int(window_elements(conv, 20, 35, 0, 18)) == (2 + 5 + 2) * 5 * 2
+
+
 @pytest.mark.parametrize("training", [False, True])
 def test_tiles_of_a_convolution_bring_at_least_its_map(training: bool) -> None:
     for op in convolutions(batch=2, training=training):
