@@ -310,14 +310,15 @@ class S4(Machine[S4Spec]):
         array, one = self.lanes(part.op), part.op
         sizes = bank_sizes(one.k, array)
         balanced = self.balanced_slots(op)
-        if balanced is None and masks is None:
-            balanced = expected_slots(op.b_pattern, op.n, op.k, array)
         counts = np.zeros((1, 1, len(sizes)), dtype=np.int64)
         if balanced is not None:
             counts = np.minimum(sizes, balanced)[None, None]
             last = op.b_pattern.exact_nnz(1, int(sizes[-1]))
             if last is not None and sizes[-1] < array.bank_size:
                 counts[0, 0, -1] = min(balanced, last)
+        elif masks is None:
+            expected = expected_slots(op.b_pattern, op.n, op.k, array)
+            counts = np.minimum(sizes, expected)[None, None]
         if masks is not None and self.exploits(op):
             counts = np.maximum(counts, slowest_banks(masks, array, alike=op.groups > 1))
         least = np.minimum(sizes, -(-array.bank_size // self.spec.array.max_ratio))

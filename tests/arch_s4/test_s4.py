@@ -178,3 +178,13 @@ def test_vector_work_that_spills_reads_and_writes_its_map():
     machine = load_arch("s4")
     assert evaluate(Trace("large", (op,)), machine).dram_bytes == 2 << 26
     assert evaluate(Trace("small", (small,)), machine).dram_bytes == 0
+
+
+@pytest.mark.parametrize("pattern", ["unstructured(0.5)", "unstructured(0.8)", "4:32", "2:16"])
+def test_tile_fidelity_is_near_rows(pattern):
+    """A mask is stood for by a patch of it; ragged banks of 144 = 4 x 32 + 16 are counted as stored."""
+    machine = load_arch("s4")
+    for shape in ((512, 192, 144), (512, 512, 21)):
+        trace = gemm(*shape, pattern)
+        row, tile = (busy(trace, machine), evaluate(trace, machine, fidelity="tile"))
+        assert tile.busy_cycles["spu"] == pytest.approx(row, rel=0.15)
