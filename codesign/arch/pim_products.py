@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from math import ceil, log, sqrt
 from typing import TypeVar
 
 import numpy as np
@@ -25,7 +26,7 @@ from codesign.schedule.bank_rows import (
     split_reduction,
 )
 from codesign.schedule.program import Int64, Unit
-from codesign.sparsity.pattern import NM, Columns, Rows
+from codesign.sparsity.pattern import NM, Columns, Rows, Unstructured
 from codesign.sparsity.storage import Extent
 from codesign.trace.op import Op, ceil_bytes
 from codesign.trace.sparsify import effective_macs
@@ -170,9 +171,19 @@ class BankProducts(Machine[S]):
         lanes, window = self.channel(op).array.lanes, self.window(op)
         if window == lanes or self.compacts(op):
             return True
-        width = BITS_PER_BYTE * ceil_bytes(1, op.b_dtype)
-        share_read = -(-window * op.b_pattern.density // lanes) * lanes / window
-        return share_read + self.index_bits(op) / width < 1.0
+        whole, rest = divmod(op.k, window)
+        read = whole * self._expected_columns(op, window) + self._expected_columns(op, rest)
+        width = lanes * BITS_PER_BYTE * ceil_bytes(1, op.b_dtype)
+        return read + ceil(op.k * self.index_bits(op) / width) < -(-op.k // lanes)
+
+    def _expected_columns(self, op: Op, inputs: int) -> int:
+        """Columns of a window in the fullest bank: for scattered zeros, of so many normal draws."""
+        array, density = self.channel(op).array, op.b_pattern.density
+        exact = op.b_pattern.exact_group_count(inputs) if inputs else 0
+        count = float(exact) if exact is not None else inputs * density
+        if isinstance(op.b_pattern, Unstructured):
+            count += sqrt(2 * log(array.units) * count * (1 - density))
+        return -(-min(inputs, ceil(count)) // array.lanes)
 
     def needs_mask(self, op: Op, fidelity: Fidelity) -> bool:
         exact = self.compacts(op) or op.b_pattern.exact_group_count(self.window(op)) is not None

@@ -112,7 +112,7 @@ class Cells:
 
 
 def channel_cells(layout: Layout, array: BankArray, channel: int) -> Cells | None:
-    """The work of one channel, or None if it has none."""
+    """The work of one channel, or None if it has none; sums without a kept weight are left out."""
     total = layout.work_units
     unit = np.arange(
         channel * total // array.channels, (channel + 1) * total // array.channels, dtype=np.int64
@@ -124,8 +124,9 @@ def channel_cells(layout: Layout, array: BankArray, channel: int) -> Cells | Non
     row = piece // layout.slices * layout.groups + unit % layout.groups
     of_group = layout.columns[row if len(layout.columns) > 1 else np.zeros_like(row), cut]
     lengths = layout.lengths[cut]
-    valid = lengths > 0
-    last = valid.sum(axis=1) - 1
+    valid = (lengths > 0) & (of_group > 0)
+    if not valid.any():
+        return None
     place = unit - np.maximum(unit[0], piece * layout.groups)
     held = layout.order == OUTPUT_HELD
     batch = place // array.accumulators if held else np.zeros_like(place)
@@ -137,17 +138,21 @@ def channel_cells(layout: Layout, array: BankArray, channel: int) -> Cells | Non
     begins[1:] = (runs[:, 1:] != runs[:, :-1]).any(axis=0)
     ends = np.append(begins[1:], True)
     position = np.arange(len(at)) - np.flatnonzero(begins)[np.cumsum(begins) - 1]
-    kept = position % array.accumulators
-    full = ends | (kept == array.accumulators - 1)
-    due = full & (chunk == last[at]) if held else full
+    if held:
+        done = np.append((runs[:2, 1:] != runs[:2, :-1]).any(axis=0), True)
+        of_batch = np.cumsum(done) - done
+        _, one_of_sum = np.unique(at, return_index=True)
+        sums = np.bincount(of_batch[one_of_sum])[of_batch]
+    else:
+        sums = position % array.accumulators + 1
+        done = ends | (sums == array.accumulators)
     bursts = -(-lengths[at, chunk] // array.values_per_burst) * layout.tokens
     writes = np.where(begins, bursts, 0)
-    reads = np.where(due, (kept + 1) * array.result_bursts, 0)
-    columns = np.maximum(of_group[at, chunk], (writes + reads) > 0)
-    worked = columns > 0
-    stored = columns if layout.tokens == 1 else columns[:: layout.tokens]
+    reads = np.where(done, sums * array.result_bursts, 0)
+    columns = of_group[at, chunk]
+    stored = columns[:: layout.tokens]
     start = np.repeat(_places(stored, array, whole=layout.tokens > 1), layout.tokens)
-    return Cells(columns[worked], writes[worked], reads[worked], start[worked])
+    return Cells(columns, writes, reads, start)
 
 
 def _places(columns: Int64, array: BankArray, *, whole: bool) -> Int64:
