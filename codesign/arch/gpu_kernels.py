@@ -1,4 +1,5 @@
-"""How a GPU's libraries run a product: forms of operands, tile shapes, and constants of their kernels."""
+"""How a GPU's libraries run a product: forms of operands, tile shapes, and constants of their
+kernels."""
 
 from __future__ import annotations
 
@@ -40,15 +41,17 @@ class KernelLibrary(Spec):
     split_cycles: float = Field(ge=0, description="to join the parts of a split reduction")
     most_splits: int = Field(ge=1, le=32)
     sustained: dict[DTypeName, float] = Field(default_factory=dict)
-    """Share of the peak rate at which the board's power allows long runs; absent: by the power model."""
+    """Share of the peak rate at which the board's power allows long runs; absent: by the power
+    model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
     """State that a measurement leaves between two runs, zero for one cold run.
 
-    `warm_bytes` of the operands are still in L2; runs shorter than `window_cycles` exceed the sustained
-    rate by up to the factor `burst`. `rate` is a factor on the sustained rate itself: another clock.
+    `warm_bytes` of the operands are still in L2; runs shorter than `window_cycles` exceed the
+    sustained rate by up to the factor `burst`. `rate` is a factor on the sustained rate itself:
+    another clock.
     """
 
     warm_bytes: float = 0.0
@@ -61,9 +64,9 @@ class Run:
 class Form:
     """How a product's operands are stored and multiplied.
 
-    `b_share` is stored bytes of B over those of a dense B in A's type, `kept` the share of the reduction
-    that is executed, `rate` a factor on the multiply rate, `unpack_bytes` what unpacking writes to shared
-    memory for each element of B.
+    `b_share` is stored bytes of B over those of a dense B in A's type, `kept` the share of the
+    reduction that is executed, `rate` a factor on the multiply rate, `unpack_bytes` what
+    unpacking writes to shared memory for each element of B.
     """
 
     name: str = "dense"
@@ -154,11 +157,12 @@ def choices(
     c_bytes: float,
     macs_per_cycle: float,
     most_splits: int,
-    tiles: tuple[tuple[int, int], ...] | None = None,
+    tiles: tuple[tuple[int, ...], ...] | None = None,
     splits: tuple[int, ...] = SPLITS,
 ) -> Float64:
     """The quickest tile and split of each product; columns as in `kernels.tensor_core`.
 
+    `tiles` are (rows of A, rows of B) or with a third number: blocks that share a multiprocessor.
     `sizes` is int64[rows, 4] of groups, m, n, k; `a_bytes` and `c_bytes` are of one element and
     `macs_per_cycle` of one multiprocessor, dense.
     """
@@ -167,7 +171,7 @@ def choices(
         shapes = shapes[1:]
     return choose_tiles(  # type: ignore[no-any-return]
         np.ascontiguousarray(sizes, dtype=np.int64),
-        np.array(shapes, dtype=np.int64),
+        np.array([(*shape, 0)[:3] for shape in shapes], dtype=np.int64),
         np.array(splits, dtype=np.int64),
         board.row(),
         constants,

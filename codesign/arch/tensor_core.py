@@ -1,11 +1,14 @@
-"""GPUs with tensor cores: thread blocks over multiprocessors, dense and 2:4 products, streamed kernels.
+"""GPUs with tensor cores: thread blocks over multiprocessors, dense and 2:4 products, streamed
+kernels.
 
-A kernel is launched, its thread blocks are given to multiprocessors as these become free, and DRAM moves
-its bytes beside them. How long a block takes is in `kernels.tensor_core`; `docs/machines/gpu.md` derives it.
+A kernel is launched, its thread blocks are given to multiprocessors as these become free, and
+DRAM moves its bytes beside them. How long a block takes is in `kernels.tensor_core`;
+`docs/machines/gpu.md` derives it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping as MappingABC
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import ClassVar, Literal
@@ -50,6 +53,7 @@ from codesign.trace.sparsify import effective_macs
 from codesign.units import HZ_PER_MHZ, PJ_PER_J, DTypeName
 
 LAUNCH = Unit("launch")
+_LEAST_SHARE = 0.4
 _MASKED = frozenset({"block"})
 """Forms whose thread blocks take as long as the mask says."""
 
@@ -113,7 +117,21 @@ class TensorCore(Machine[TensorCoreSpec]):
     actions: ClassVar[tuple[str, ...]] = (
         READ_ACTION, DRAM_WRITE, MAC, "l2_read", "shared_read", "vector_alu", "vector_special",
     )  # fmt: skip
-    unit_labels: ClassVar[dict[str, str]] = {DRAM.name: "memory", LAUNCH.name: "launch"}
+
+    def bound_by(
+        self, op: Op, busy_cycles: MappingABC[str, int], span_cycles: int, executed_macs: int
+    ) -> str:
+        """The largest share of the time at peak rates; latency if all are small."""
+        if span_cycles == 0:
+            return "latency"
+        ideal = executed_macs / float(self.peak_macs_per_cycle(op)) if op.is_matmul else 0.0
+        cycles = {
+            "launch": busy_cycles.get(LAUNCH.name, 0),
+            "memory": busy_cycles.get(DRAM.name, 0),
+            "compute": ideal,
+        }
+        most = max(cycles, key=lambda name: cycles[name])
+        return most if cycles[most] > _LEAST_SHARE * span_cycles else "latency"
 
     @property
     def processors(self) -> Unit:
@@ -162,8 +180,9 @@ class TensorCore(Machine[TensorCoreSpec]):
     def sustained(self, dtype: DTypeName, form: Form = DENSE_FORM) -> float:
         """Share of the peak rate that the board's power allows in the long run.
 
-        Measured where the machine file has it. Else the clock f at which the energy of a MAC, that at 1 GHz
-        times f ** exponent and by the width of its operands, times the rate is what the limit leaves.
+        Measured where the machine file has it. Else the clock f at which the energy of a MAC,
+        that at 1 GHz times f ** exponent and by the width of its operands, times the rate is what
+        the limit leaves.
         """
         known = self.kernels(form).sustained.get(dtype)
         if known is not None:
@@ -171,7 +190,9 @@ class TensorCore(Machine[TensorCoreSpec]):
         spec = self.spec
         ghz = spec.clock_mhz / 1000
         per_cycle = spec.sm.count * spec.mma[dtype]
-        joule = spec.power.mac_pj_at_1ghz / PJ_PER_J * spec.mma.get("fp16", per_cycle) / spec.mma[dtype]
+        joule = (
+            spec.power.mac_pj_at_1ghz / PJ_PER_J * spec.mma.get("fp16", per_cycle) / spec.mma[dtype]
+        )
         left_w = max(1.0, spec.power.limit_w - spec.power.idle_w)
         reached = (left_w / (joule * per_cycle * HZ_PER_MHZ * 1000)) ** (
             1 / (1 + spec.power.exponent)
@@ -186,7 +207,7 @@ class TensorCore(Machine[TensorCoreSpec]):
         *,
         c_bytes: float = 2.0,
         run: Run = Run(),  # noqa: B008
-        tiles: tuple[tuple[int, int], ...] | None = None,
+        tiles: tuple[tuple[int, ...], ...] | None = None,
         splits: tuple[int, ...] = SPLITS,
     ) -> Float64:
         """Tiles, splits and cycles (without the launch) of products: rows of groups, m, n, k."""
@@ -207,7 +228,8 @@ class TensorCore(Machine[TensorCoreSpec]):
     def _choice(self, op: Op, mapping: Mapping | None = None) -> Float64:
         shape = in_flight(op) if self.is_fused(op) else op
         sizes = np.array([[op.groups, shape.m, shape.n, shape.k]], dtype=np.int64)
-        tiles, splits = None, SPLITS
+        tiles: tuple[tuple[int, ...], ...] | None = None
+        splits: tuple[int, ...] = SPLITS
         if mapping is not None:
             tiles = ((mapping.tile_m, mapping.tile_n),)
             splits = (-(-shape.k // mapping.tile_k),)
@@ -216,7 +238,8 @@ class TensorCore(Machine[TensorCoreSpec]):
         found = self.choose(
             sizes, dtype, self.form(op), c_bytes=c_bytes, tiles=tiles, splits=splits
         )
-        return found[0]
+        first: Float64 = found[0]
+        return first
 
     def mappings(self, op: Op) -> Sequence[Mapping]:
         if not op.is_matmul:
@@ -234,9 +257,7 @@ class TensorCore(Machine[TensorCoreSpec]):
         if self._continues(op):
             held = 0
         start = steps.add(LAUNCH.name, np.array([held]), at=0)
-        steps.depend(
-            np.repeat(start, 2), np.array([steps.inputs_ready, steps.engine_ready])
-        )
+        steps.depend(np.repeat(start, 2), np.array([steps.inputs_ready, steps.engine_ready]))
         if op.is_matmul:
             work = self._emit_product(steps, start, op, mapping, sparse, fidelity)
         else:
@@ -274,13 +295,12 @@ class TensorCore(Machine[TensorCoreSpec]):
         steps.tally("shared_read", 2 * int(row[L2_BYTES]))
         return np.concatenate([blocks, moved])
 
-    def _block_cycles(
-        self, op: Op, row: Float64, mask: Mask | None, fidelity: Fidelity
-    ) -> Int64:
-        """Cycles of what each multiprocessor is given: all full waves at once, then the last one."""
+    def _block_cycles(self, op: Op, row: Float64, mask: Mask | None, fidelity: Fidelity) -> Int64:
+        """Cycles of what each multiprocessor is given: all full waves at once, then the last
+        one."""
         slots = int(self.spec.sm.count)
         resident = max(1, int(row[SERVERS]) // slots)
-        if mapping_is_vector(row) or fidelity is Fidelity.TILE:
+        if row[TILE_M] == 1 or fidelity is Fidelity.TILE:
             return np.array([int(np.ceil(row[CYCLES]))], dtype=np.int64)
         given = -(-int(row[BLOCKS]) // resident)
         waves, rest = divmod(given, slots)
@@ -288,14 +308,13 @@ class TensorCore(Machine[TensorCoreSpec]):
         if mask is None:
             full = np.full(slots if waves else 0, waves * block, dtype=np.int64)
             return np.concatenate([full, np.full(rest, block, dtype=np.int64)])
-        kept = mask.tile_counts(int(row[TILE_N]), mask.shape[1]).ravel()
-        share = kept / max(1.0, kept.mean())
-        down = -(-op.m // int(row[TILE_M]))
-        weights = np.tile(np.repeat(share, 1), down * int(row[SPLITS_COLUMN]) * (
-            1 if mask.shape[0] > op.n else op.groups
-        ))
-        groups = np.add.reduceat(weights, np.arange(0, len(weights), resident)) / resident
-        return np.maximum(1, np.ceil(groups * block)).astype(np.int64)
+        rows = mask.tile_counts(int(row[TILE_N]), mask.shape[1]).ravel()
+        down = -(-op.m // int(row[TILE_M])) * int(row[SPLITS_COLUMN])
+        shared = mask.shape[0] == op.n
+        blocks = np.tile(rows / max(1.0, rows.mean()), down * (op.groups if shared else 1))
+        at = np.arange(0, len(blocks), resident)
+        beside = np.add.reduceat(blocks, at) / resident
+        return np.maximum(1, np.ceil(beside * block)).astype(np.int64)
 
     def _emit_traffic(self, steps: Steps, start: Int64, read: int, written: int) -> Int64:
         amounts = np.array([read, written], dtype=np.int64)
@@ -382,8 +401,3 @@ class TensorCore(Machine[TensorCoreSpec]):
                 dram_kind=spec.dram.kind,
             ),
         )  # fmt: skip
-
-
-def mapping_is_vector(row: Float64) -> bool:
-    """Whether a choice is a product with a vector, which runs in one piece."""
-    return bool(row[TILE_M] == 1)

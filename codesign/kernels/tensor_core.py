@@ -1,31 +1,36 @@
-"""Time of matrix products on a GPU: every tile shape and split of the reduction is tried, the best is kept.
+"""Time of matrix products on a GPU: every tile shape and split of the reduction is tried, the
+best is kept.
 
-All times are cycles of the nominal clock, all rates are per cycle. A board is float64[7]: multiprocessors,
-L2 bytes, L2 bytes per cycle, DRAM bytes per cycle, DRAM latency, bytes of shared memory per multiprocessor,
-and 1 where warp groups multiply from shared memory (wgmma), else 0. Constants are float64[12], the columns
-named below. A form is float64[7]: bytes of an element of A, of an element of C, bytes of B over its dense
-bytes in the type of A, multiply-accumulates per cycle of one multiprocessor, executed share of the
-reduction, bytes that unpacking writes to shared memory per element of B, most splits of the reduction.
+All times are cycles of the nominal clock, all rates are per cycle. A board is float64[7]:
+multiprocessors, L2 bytes, L2 bytes per cycle, DRAM bytes per cycle, DRAM latency, bytes of shared
+memory per multiprocessor, and 1 where warp groups multiply from shared memory (wgmma), else 0.
+Constants are float64[12], the columns named below. A form is float64[7]: bytes of an element of
+A, of an element of C, bytes of B over its dense bytes in the type of A, multiply-accumulates per
+cycle of one multiprocessor, executed share of the reduction, bytes that unpacking writes to
+shared memory per element of B, most splits of the reduction.
 """
 
 import numpy as np
 from numba import njit
 
 READ, WRITE, SHARING, PROLOGUE, STORE, STEP, SPLIT, CAP, WARM, BURST, WINDOW, OVERLAP = range(12)
-"""Columns of the constants: efficiency of DRAM reads and writes, uses of a byte that L2 delivers, cycles
-before the first product, bytes per cycle of the epilogue, cycles of a pipeline step, cycles of a split,
-sustained multiply-accumulates per cycle of the chip, bytes that L2 kept from the last run, factor and
-cycles by which short runs exceed the sustained rate, and the exponent with which times overlap."""
+"""Columns of the constants: efficiency of DRAM reads and writes, uses of a byte that L2 delivers,
+cycles before the first product, bytes per cycle of the epilogue, cycles of a pipeline step,
+cycles of a split, sustained multiply-accumulates per cycle of the chip, bytes that L2 kept from
+the last run, factor and cycles by which short runs exceed the sustained rate, and the exponent
+with which times overlap."""
 
 CYCLES, BLOCK, SERVERS, TILE_M, TILE_N, SPLITS, BLOCKS, DRAM_READ, L2_BYTES, STEPS = range(10)
 """Columns of a choice."""
 
 _SHARED_BYTES_PER_CYCLE = 128.0
-_PORT_BYTES_PER_CYCLE = 64.0
+_PORT_BYTES_PER_CYCLE = 128.0
 _STEP_BYTES = 128.0
 _VECTOR_STEP_BYTES = 2048.0
 _WARP_SHARE = 0.65
+_FILL_SHARE = 0.5
 _MOST_STAGES = 8.0
+_MOST_STAGES_ALONE = 16.0
 _RETENTION_DECLINE = 6.0
 
 
@@ -52,7 +57,7 @@ def resident_blocks(tile_m, tile_n):
 
 
 @njit(cache=True, nogil=True)
-def _try(groups, m, n, k, tile_m, tile_n, splits, board, constants, form, out):
+def _try(groups, m, n, k, tile_m, tile_n, resident, alone, splits, board, constants, form, out):
     """Fill `out` (float64[10], the columns of a choice) for one tile shape and split."""
     count, l2_bytes, l2_rate, dram_rate, dram_latency, shared, warp_groups = board
     a_size, c_size, b_share, macs, kept, unpack, _ = form
@@ -60,12 +65,12 @@ def _try(groups, m, n, k, tile_m, tile_n, splits, board, constants, form, out):
     b_size = a_size * b_share
     down, across = -(-m // tile_m), -(-n // tile_n)
     blocks = groups * down * across * splits
-    resident = resident_blocks(tile_m, tile_n)
     depth = np.floor(_STEP_BYTES / a_size)
     steps = np.ceil(k * kept / splits / depth)
     reduction = steps * depth
     stage_bytes = (tile_m * a_size + tile_n * b_size) * depth
-    stages = min(_MOST_STAGES, max(2.0, np.floor(shared / stage_bytes / resident)))
+    most = _MOST_STAGES_ALONE if alone else _MOST_STAGES
+    stages = min(most, max(2.0, np.floor(shared / stage_bytes / resident)))
 
     rate = macs
     if warp_groups > 0 and max(tile_m, tile_n) >= 64:
@@ -80,14 +85,17 @@ def _try(groups, m, n, k, tile_m, tile_n, splits, board, constants, form, out):
         read = warps * (warp_m * a_size + warp_n * b_size)
         if warp_groups > 0:
             rate = macs * _WARP_SHARE
-    filled = tile_m * a_size + tile_n * b_size
+    filled = min(tile_m, m) * a_size + min(tile_n, n) * b_size
 
     servers = count * resident
     waves = -(-blocks // np.int64(servers))
     beside = min(float(resident), blocks / count) if blocks > count else 1.0
     multiply = beside * tile_m * tile_n * reduction / rate
     feed = max(
-        beside * reduction * (read + filled + tile_n * unpack) / _SHARED_BYTES_PER_CYCLE,
+        beside
+        * reduction
+        * (read + _FILL_SHARE * filled + tile_n * unpack)
+        / _SHARED_BYTES_PER_CYCLE,
         beside * reduction * filled / _PORT_BYTES_PER_CYCLE,
         steps * constants[STEP] / (stages - 1.0),
     )
@@ -136,7 +144,8 @@ def _try(groups, m, n, k, tile_m, tile_n, splits, board, constants, form, out):
 
 @njit(cache=True, nogil=True)
 def _try_vector(groups, n, k, board, constants, form, out):
-    """Fill `out` for one row times a matrix: blocks stream rows of B, and no tensor core is used."""
+    """Fill `out` for one row times a matrix: blocks stream rows of B, and no tensor core is
+    used."""
     _, _, l2_rate, dram_rate, _, _, _ = board
     a_size, c_size, b_share, _, kept, _, _ = form
     moved = groups * (k * a_size + n * k * kept * a_size * b_share + n * c_size)
@@ -163,8 +172,9 @@ def _try_vector(groups, n, k, board, constants, form, out):
 def choose_tiles(sizes, tiles, splits, board, constants, form):
     """The quickest tile shape and split for each product, float64[rows, 10].
 
-    `sizes` is int64[rows, 4]: groups, m, n, k of C (m x n) = A (m x k) . B (k x n); `tiles` int64[t, 2] and
-    `splits` int64[s] in rising order are what a library has. A tile of one row and one column stands for a
+    `sizes` is int64[rows, 4]: groups, m, n, k of C (m x n) = A (m x k) . B (k x n); `tiles`
+    int64[t, 3] (with the blocks that share a multiprocessor, 0: as registers allow) and `splits`
+    int64[s] in rising order are what a library has. A tile of one row and one column stands for a
     product with a vector.
     """
     best = np.empty((len(sizes), 10))
@@ -173,16 +183,19 @@ def choose_tiles(sizes, tiles, splits, board, constants, form):
         groups, m, n, k = sizes[i]
         best[i, CYCLES] = np.inf
         for t in range(len(tiles)):
-            tile_m, tile_n = tiles[t]
+            tile_m, tile_n = tiles[t, 0], tiles[t, 1]
             if tile_m == 1:
                 if m == 1:
                     _try_vector(groups, n, k, board, constants, form, trial)
                     if trial[CYCLES] < best[i, CYCLES]:
                         best[i] = trial
                 continue
-            if len(tiles) > 3 and ((tile_m >= 2 * m and tile_m > 64) or (tile_n >= 2 * n and tile_n > 64)):
+            if len(tiles) > 3 and (
+                (tile_m >= 2 * m and tile_m > 64) or (tile_n >= 2 * n and tile_n > 64)
+            ):
                 continue
-            resident = resident_blocks(tile_m, tile_n)
+            alone = tiles[t, 2] == 1
+            resident = tiles[t, 2] if tiles[t, 2] > 0 else resident_blocks(tile_m, tile_n)
             for s in range(len(splits)):
                 parts = splits[s]
                 if parts > 1 and (
@@ -191,7 +204,21 @@ def choose_tiles(sizes, tiles, splits, board, constants, form):
                     or groups * -(-m // tile_m) * -(-n // tile_n) * parts > 2 * board[0] * resident
                 ):
                     break
-                _try(groups, m, n, k, tile_m, tile_n, parts, board, constants, form, trial)
+                _try(
+                    groups,
+                    m,
+                    n,
+                    k,
+                    tile_m,
+                    tile_n,
+                    resident,
+                    alone,
+                    parts,
+                    board,
+                    constants,
+                    form,
+                    trial,
+                )
                 if trial[CYCLES] < best[i, CYCLES]:
                     best[i] = trial
     return best

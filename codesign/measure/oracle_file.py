@@ -71,7 +71,7 @@ class Record:
 def open_text(path: Path) -> TextIO:
     """A CSV file as text; one whose name ends in `.gz` is unpacked."""
     if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")  # type: ignore[return-value]
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
     return path.open(encoding="utf-8-sig", newline="")
 
 

@@ -142,7 +142,8 @@ def report(
 class Suite:
     """A comparison by name: a module `validate_NAME` with `run(path) -> ValidationReport`.
 
-    Its `DATA_FILE` names the file that it looks for in a folder; without one it takes no data.
+    Its `DATA_FILE` names the file that it looks for in a folder; without one it takes no data. One
+    with `TAKES_FOLDER` reads a folder: that of the name DATA_FILE, or the given one.
     """
 
     name: str
@@ -182,6 +183,8 @@ class Suite:
             file = data / self.data_file
             return file if file.exists() else None
         file = data / self.data_file if data.is_dir() else data
+        if not file.exists() and getattr(self._module, "TAKES_FOLDER", False):
+            file = data
         if not file.exists():
             raise CodesignError(f"--data: there is no file {str(file)!r}")
         return file

@@ -1,0 +1,242 @@
+"""Measured products on GPUs, and what a simulation needs to know of how they were measured."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from codesign.arch import list_archs
+from codesign.arch.gpu_kernels import DENSE_FORM, Form, Run, form_of
+from codesign.arch.tensor_core import TensorCore
+from codesign.config import Spec, load_spec
+from codesign.measure.oracle_file import open_text, read_records
+from codesign.schedule.program import Int64
+from codesign.sparsity.pattern import NM
+from codesign.units import DTypeName
+
+Float64 = NDArray[np.float64]
+
+COLUMNS = (
+    "gpu", "dtype", "pattern", "library", "version", "m", "n", "k", "latency_us", "source",
+)  # fmt: skip
+PATTERNS = ("dense", "2:4")
+BOARDS = {
+    "A100-80GB": "a100_sxm_80gb",
+    "H100-80GB": "h100_sxm",
+    "H200-SXM": "h200",
+    "H200": "h200",
+    "B200-SXM": "b200",
+    "RTX-A6000": "a6000",
+}
+"""Machine files of boards whose name in the data is not theirs, or that the origin states half."""
+WINDOW_US = 1100.0
+"""Averaging time of the boards' power limiters, as the H100, H200 and A100 sets show it."""
+CUTLASS_TILES = ((64, ((64, 64, 1),)), (128, ((64, 128, 1),)), (1 << 40, ((128, 128, 1),)))
+"""Tiles of vLLM's fp8 kernels by the largest m that runs on them (its scaled_mm for sm_90)."""
+_QUANTIZE_US_PER_ROW = 1e-3
+_SHAPE_LIMIT = 1 << 24
+
+
+class Protocol(Spec):
+    """How an origin timed: what it adds to a kernel's time, and the state of caches and clock."""
+
+    origin: str
+    library: str
+    gpu: str = ""
+    """Empty: for boards that have no entry of their own."""
+    dtype: str = ""
+    offset_us: float = Field(ge=0, description="launch, ramps and the timer itself")
+    warm: float = Field(ge=0, le=1, description="share of L2 that keeps operands between runs")
+    burst: float = Field(ge=1, description="factor by which short runs exceed the sustained rate")
+    rate: float = Field(default=1.0, gt=0, description="factor on the board's sustained rate")
+    cutlass: bool = False
+    """Whether tiles are chosen by m alone and activations are quantised first."""
+    fitted_on: str = ""
+    """The set and the split that gave these numbers."""
+
+
+class Protocols(Spec):
+    """The content of `gpu_protocols.yaml`."""
+
+    protocols: tuple[Protocol, ...]
+
+    def find(self, rows: Rows) -> Protocol:
+        """The entry of an origin and library, for the board and the type if there is one.
+
+        An origin or a library that is not listed gets the entry of the same pattern that comes
+        first.
+        """
+
+        def rank(one: Protocol) -> tuple[bool, ...]:
+            return (
+                one.origin != rows.origin,
+                one.library != rows.library,
+                one.dtype not in ("", rows.dtype),
+                one.gpu not in ("", rows.gpu),
+                one.dtype != rows.dtype,
+                one.gpu != rows.gpu,
+            )
+
+        return min(self.protocols, key=rank)
+
+
+@cache
+def protocols() -> Protocols:
+    """The protocols that ship with the package."""
+    return load_spec(Protocols, Path(__file__).with_name("gpu_protocols.yaml"))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of one origin, board, type, pattern and library; `sizes` is int64[rows, 4]: 1, m, n,
+    k."""
+
+    origin: str
+    gpu: str
+    dtype: str
+    pattern: str
+    library: str
+    sizes: Int64
+    latency_us: Float64
+
+    def __len__(self) -> int:
+        return len(self.latency_us)
+
+    @property
+    def name(self) -> str:
+        return f"{self.gpu} {self.dtype} {self.pattern} ({self.origin}, {self.library})"
+
+    @property
+    def form(self) -> Form:
+        if self.pattern == "dense":
+            return DENSE_FORM
+        return form_of(NM(2, 4), self.dtype, self.dtype, sparse_mma=True)
+
+    @property
+    def c_bytes(self) -> float:
+        """Results are 16 bit wide, but those of dense int8 products 32."""
+        return 4.0 if self.dtype == "int8" and self.pattern == "dense" else 2.0
+
+    @property
+    def in_fit(self) -> NDArray[np.bool_]:
+        """Which rows belong to the half of the distinct (n, k) that constants are fitted on."""
+        return np.array([is_fit(int(n), int(k)) for _, _, n, k in self.sizes], dtype=np.bool_)
+
+    def where(self, chosen: NDArray[np.bool_] | Int64) -> Rows:
+        return Rows(
+            self.origin, self.gpu, self.dtype, self.pattern, self.library,
+            self.sizes[chosen], self.latency_us[chosen],
+        )  # fmt: skip
+
+
+@cache
+def is_fit(n: int, k: int) -> bool:
+    """The split: the last byte of md5("n,k") is even in the half that is fitted.
+
+    >>> is_fit(4096, 4096), is_fit(5120, 5120)
+    (False, False)
+    """
+    return hashlib.md5(f"{n},{k}".encode(), usedforsecurity=False).digest()[-1] % 2 == 0
+
+
+def read_rows(files: Iterable[Path]) -> list[Rows]:
+    """Groups of the rows of files with the columns COLUMNS; rows of other operators are left out.
+
+    Raises CodesignError that names file, line and column of a bad cell.
+    """
+    groups: dict[tuple[str, str, str, str, str], list[tuple[int, int, int, float]]] = {}
+    for file in files:
+        for record in read_records(file, COLUMNS):
+            if record.cells.get("op", "matmul") != "matmul":
+                continue
+            pattern = record.choice("pattern", PATTERNS)
+            m, n, k = (record.count(name, 1, _SHAPE_LIMIT) for name in ("m", "n", "k"))
+            key = (
+                origin(record.text("source")), record.text("gpu"), record.text("dtype"), pattern,
+                record.text("library"),
+            )  # fmt: skip
+            groups.setdefault(key, []).append((m, n, k, record.number("latency_us")))
+    out = []
+    for key, cells in sorted(groups.items()):
+        table = np.array([(1, m, n, k) for m, n, k, _ in cells], dtype=np.int64)
+        out.append(Rows(*key, table, np.array([us for *_, us in cells])))
+    return out
+
+
+def origin(source: str) -> str:
+    """The name of a data set without its version.
+
+    >>> origin("vllmbench@92a8ca4 SQUARE"), origin("aiconfigurator-0.4.0")
+    ('vllmbench', 'aiconfigurator')
+    """
+    return source.split("@")[0].split(" ")[0].split("-")[0]
+
+
+def machine_name(gpu: str) -> str | None:
+    """The machine file of a board; None where none is shipped.
+
+    >>> machine_name("RTX-4090"), machine_name("A100-PCIe-80GB"), machine_name("Z80")
+    ('rtx4090', 'a100_pcie_80gb', None)
+    """
+    if gpu in BOARDS:
+        return BOARDS[gpu]
+    known = {name.replace("_", ""): name for name, _ in list_archs()}
+    plain = gpu.lower().replace("-", "").replace("_", "").replace(" ", "")
+    for candidate in (plain, plain.removesuffix("80gb"), plain.removesuffix("sxm")):
+        if candidate in known:
+            return known[candidate]
+    near = [name for key, name in known.items() if plain.startswith(key)]
+    return near[0] if near else None
+
+
+def predict(machine: TensorCore, rows: Rows, protocol: Protocol) -> Float64:
+    """Simulated microseconds of every row, timed as the protocol times."""
+    spec = machine.spec
+    run = Run(
+        warm_bytes=protocol.warm * spec.l2.capacity_bytes,
+        burst=protocol.burst,
+        window_cycles=WINDOW_US * spec.clock_mhz,
+        rate=protocol.rate,
+    )
+    dtype: DTypeName = rows.dtype  # type: ignore[assignment]
+    if not protocol.cutlass:
+        found = machine.choose(rows.sizes, dtype, rows.form, c_bytes=rows.c_bytes, run=run)
+        return np.asarray(protocol.offset_us + found[:, 0] / spec.clock_mhz)
+    cycles = np.empty(len(rows))
+    least = 0
+    for most, tiles in CUTLASS_TILES:
+        here = (rows.sizes[:, 1] > least) & (rows.sizes[:, 1] <= most)
+        least = most
+        if here.any():
+            found = machine.choose(
+                rows.sizes[here], dtype, rows.form, run=run, tiles=tiles, splits=(1,)
+            )
+            cycles[here] = found[:, 0]
+    m, k = rows.sizes[:, 1], rows.sizes[:, 3]
+    quantize = np.maximum(
+        3.0 * m * k / (spec.l2.bytes_per_cycle / 2) / spec.clock_mhz, m * _QUANTIZE_US_PER_ROW
+    )
+    return np.asarray(protocol.offset_us + quantize + cycles / spec.clock_mhz)
+
+
+def data_files(folder: Path) -> Sequence[Path]:
+    """The CSV files of a folder, packed or not, that have the columns of measured products."""
+    found = []
+    for path in sorted([*folder.glob("*.csv"), *folder.glob("*.csv.gz")]):
+        if has_columns(path):
+            found.append(path)
+    return found
+
+
+def has_columns(path: Path) -> bool:
+    """Whether a file's first line names all of COLUMNS."""
+    with open_text(path) as file:
+        header = file.readline()
+    return set(COLUMNS) <= {cell.strip() for cell in header.split(",")}

@@ -1,0 +1,113 @@
+"""Does the kernel find the tile and time that the plain model finds, and keep the laws of hardware?"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from codesign.arch.gpu_kernels import SPLITS, tile_library
+from codesign.kernels.tensor_core import CYCLES, DRAM_READ, SPLITS as PARTS, choose_tiles
+from tests.reference.gpu_twin import Constants, Gpu, Operands, least_cycles
+
+HOPPER = Gpu(132, 50e6, 4950, 2424, 1200, 232448, 1)
+AMPERE = Gpu(108, 40e6, 3830, 1446, 570, 167936, 0)
+COLD = Constants(0.85, 0.7, 2.0, 100, 20, 1100, 6000, 132 * 2048 * 0.7, 0.0, 1.0, 1.0, 4.0)
+PLAIN = Operands(2, 2, 1, 2048, 1, 0, 32)
+SPARSE = Operands(2, 2, 0.5625, 4096, 1, 0, 1)
+
+SIZES = st.tuples(
+    st.integers(1, 4), st.integers(1, 3000), st.integers(1, 5000), st.integers(1, 9000)
+)
+
+
+def tiles_of(gpu: Gpu) -> list[tuple[int, int, int]]:
+    return [(m, n, 0) for m, n in tile_library(bool(gpu.warp_groups))]
+
+
+def chosen(size, gpu: Gpu, constants: Constants, operands: Operands, tiles=None) -> np.ndarray:
+    return choose_tiles(
+        np.array([size], dtype=np.int64),
+        np.array(tiles or tiles_of(gpu), dtype=np.int64),
+        np.array(SPLITS, dtype=np.int64),
+        np.array(astuple(gpu), dtype=np.float64),
+        np.array(astuple(constants), dtype=np.float64),
+        np.array(astuple(operands), dtype=np.float64),
+    )[0]
+
+
+def cycles(size, gpu=HOPPER, constants=COLD, operands=PLAIN) -> float:
+    return float(chosen(size, gpu, constants, operands)[CYCLES])
+
+
+@given(
+    size=SIZES,
+    gpu=st.sampled_from([HOPPER, AMPERE]),
+    operands=st.sampled_from(
+        [PLAIN, SPARSE, Operands(1, 2, 1, 4096, 1, 0, 32), Operands(2, 0, 1.1, 2048, 0.25, 1, 8)]
+    ),
+    warm=st.sampled_from([0.0, 2e7]),
+    burst=st.sampled_from([1.0, 1.4]),
+)
+@settings(max_examples=60, deadline=None)
+def test_equals_the_plain_model(size, gpu, operands, warm, burst):
+    constants = replace(COLD, warm=warm, burst=burst, window=2e6)
+    expected = least_cycles(size, tiles_of(gpu), SPLITS, gpu, constants, operands)
+    assert cycles(size, gpu, constants, operands) == pytest.approx(expected, rel=1e-9)
+
+
+def test_equals_the_plain_model_with_given_residents():
+    tiles = [(64, 64, 1), (128, 128, 1)]
+    for size in [(1, 16, 4096, 8192), (1, 700, 700, 700)]:
+        expected = least_cycles(size, tiles, SPLITS, HOPPER, COLD, PLAIN)
+        found = chosen(size, HOPPER, COLD, PLAIN, tiles)[CYCLES]
+        assert found == pytest.approx(expected, rel=1e-9)
+
+
+@given(size=SIZES, operands=st.sampled_from([PLAIN, SPARSE]))
+@settings(max_examples=60, deadline=None)
+def test_never_under_the_roofline(size, operands):
+    groups, m, n, k = size
+    row = chosen(size, HOPPER, COLD, operands)
+    if m > 1:
+        assert row[CYCLES] >= groups * m * n * k / (HOPPER.multiprocessors * operands.rate)
+    moved = groups * (m * k + n * k * operands.b_share + m * n) * 2
+    assert row[CYCLES] >= moved / HOPPER.dram_rate * (1 - 1e-12)
+    assert row[DRAM_READ] >= groups * (m * k + n * k * operands.b_share) * 2 * (1 - 1e-12)
+
+
+@given(size=SIZES)
+@settings(max_examples=60, deadline=None)
+def test_sparse_products_gain_no_more_than_two(size):
+    plain = replace(PLAIN, most_splits=1)
+    sparse = replace(SPARSE, b_share=0.5)
+    both = replace(COLD, cap=1e12)
+    quick = replace(HOPPER, dram_latency=0.001)
+    dense = cycles((*size[:1], size[1] + 1, *size[2:]), quick, both, plain)
+    assert dense / cycles((*size[:1], size[1] + 1, *size[2:]), quick, both, sparse) <= 2 + 1e-9
+
+
+@pytest.mark.parametrize("field", ["multiprocessors", "dram_rate", "l2_rate", "l2_bytes"])
+@given(size=SIZES, factor=st.sampled_from([1.25, 2.0, 3.0]))
+@settings(max_examples=30, deadline=None)
+def test_more_hardware_is_never_slower(field, size, factor):
+    more = replace(HOPPER, **{field: float(int(getattr(HOPPER, field) * factor))})
+    assert cycles(size, more) <= cycles(size) * (1 + 1e-9)
+
+
+def test_power_limits_long_runs_and_short_ones_less():
+    size = (1, 8192, 8192, 8192)
+    free, held = replace(COLD, cap=1e12), replace(COLD, cap=132 * 2048 * 0.5)
+    assert cycles(size, constants=held) == pytest.approx(8192**3 / held.cap)
+    short = replace(held, burst=1.4, window=1e9)
+    assert cycles(size) < cycles(size, constants=held)
+    assert cycles(size, constants=free) < cycles(size, constants=short) < cycles(size, constants=held)
+
+
+def test_small_products_with_a_long_reduction_are_split():
+    row = chosen((1, 16, 128, 65536), HOPPER, COLD, PLAIN)
+    assert row[PARTS] > 1
+    assert chosen((1, 16, 128, 65536), HOPPER, COLD, replace(PLAIN, most_splits=1))[PARTS] == 1
