@@ -108,8 +108,9 @@ def lower(
     """Choose a mapping and write an operator's steps; equal operators are lowered once."""
     if not machine.supports(op):
         raise CodesignError(f"{machine.spec.name} cannot run {op.name} ({op.kind})")
-    sparse = Sparse(mask if machine.exploits(op) else None)
-    if sparse.mask is None and machine.needs_mask(op, fidelity):
+    needed = machine.needs_mask(op, fidelity)
+    sparse = Sparse(mask if needed or machine.exploits(op) else None)
+    if sparse.mask is None and needed:
         sparse = Sparse(sampled_mask(op, seed))
     key = (op.shape_key, sparse.mask.fingerprint if sparse.mask is not None else None)
     known = memo.get(key)
