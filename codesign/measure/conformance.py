@@ -247,6 +247,7 @@ def _knob_probes(machine: AnyMachine) -> list[Trace]:
         dense["image"].trace,
         everywhere(dense["one row"].trace, "unstructured(0.95)"),
         everywhere(load_workload("gemm:200,160,144,int8"), "2:8"),
+        everywhere(dense["gemm"].trace, "block(32x32, 0.7)"),
         gemm(min(max(1, rows), _MOST_ROWS), 128, 192),
     ]
 
