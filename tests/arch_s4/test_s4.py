@@ -182,7 +182,7 @@ def test_vector_work_that_spills_reads_and_writes_its_map():
 
 @pytest.mark.parametrize("pattern", ["unstructured(0.5)", "unstructured(0.8)", "4:32", "2:16"])
 def test_tile_fidelity_is_near_rows(pattern):
-    """A mask is stood for by a patch of it; ragged banks of 144 = 4 x 32 + 16 are counted as stored."""
+    """A patch stands for a mask; the ragged banks of 144 = 4 x 32 + 16 are counted as stored."""
     machine = load_arch("s4")
     for shape in ((512, 192, 144), (512, 512, 21)):
         trace = gemm(*shape, pattern)
