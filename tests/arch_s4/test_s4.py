@@ -123,7 +123,10 @@ def test_feature_maps_spill_when_two_do_not_fit():
     machine = load_arch("s4")
     assert evaluate(small, machine).dram_bytes == 64 * 1024
     assert evaluate(large, machine).dram_bytes >= 65536 * 1024
-    roomy = load_arch("s4", {"maps.capacity_bytes": 1 << 30})
+    share = 16384 * 1024
+    tight = load_arch("s4", {"maps.capacity_bytes": 2 * share - 1})
+    assert evaluate(large, tight).dram_bytes >= 65536 * 1024
+    roomy = load_arch("s4", {"maps.capacity_bytes": 2 * share})
     assert evaluate(large, roomy).dram_bytes == 64 * 1024
 
 
@@ -177,6 +180,7 @@ def test_vector_work_that_spills_reads_and_writes_its_map():
     small = replace(op, elements=1 << 20, reads=1 << 20, writes=1 << 20)
     machine = load_arch("s4")
     assert evaluate(Trace("large", (op,)), machine).dram_bytes == 2 << 26
+    assert evaluate(Trace("large", (op,)), load_arch("s10")).dram_bytes == 2 << 26
     assert evaluate(Trace("small", (small,)), machine).dram_bytes == 0
 
 
@@ -188,3 +192,27 @@ def test_tile_fidelity_is_near_rows(pattern):
         trace = gemm(*shape, pattern)
         row, tile = (busy(trace, machine), evaluate(trace, machine, fidelity="tile"))
         assert tile.busy_cycles["spu"] == pytest.approx(row, rel=0.15)
+
+
+def test_the_ring_carries_what_a_mode_shares():
+    """512 x 512 weights pass once in step; 4096 x 512 results go from each core to three others."""
+    trace = gemm(4096, 512, 512)
+    ring = {}
+    for mode in MODES:
+        machine = load_arch("s4", {"mode": mode, "ring.bytes_per_cycle": 1.0})
+        ring[mode] = busy(trace, machine, "ring")
+    assert ring == {"single": 0, "split": 512 * 512, "broadcast": 4096 * 128 * 3}
+
+
+def test_weights_of_the_next_operator_load_during_the_current_one():
+    def chain(layers):
+        ops = []
+        for i in range(layers):
+            op = replace(gemm(4096, 256, 512).ops[0], name=f"l{i}", weight=f"w{i}")
+            ops.append(replace(op, deps=(f"l{i - 1}",) if i else ()))
+        return Trace("chain", tuple(ops))
+
+    machine = load_arch("s4", {"launch_cycles": 0})
+    one, ten = evaluate(chain(1), machine), evaluate(chain(10), machine)
+    assert (ten.cycles - one.cycles) / 9 == pytest.approx(one.busy_cycles["spu"], rel=0.03)
+    assert one.cycles > 1.05 * one.busy_cycles["spu"]
