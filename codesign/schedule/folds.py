@@ -145,7 +145,7 @@ def weight_stationary(table: TileTable, lanes: Lanes, array: Array) -> TileCycle
     m = table.m
     body, tail = np.zeros_like(m), np.zeros_like(m)
     whole = np.minimum(table.groups, 1 if tiling.groups == 1 else table.groups)
-    for size in np.unique(m):
+    for size in {int(m.max()), int(m.min())}:
         stalls = np.where(there, np.maximum(0, load - size * before), 0)
         stalls[..., 0] = 0
         stream = size * paced.sum(axis=-1) + stalls.sum(axis=-1)
@@ -211,7 +211,7 @@ def output_stationary(table: TileTable, lanes: Lanes, array: Array) -> TileCycle
 
     m = table.m
     busy, tail, latency = np.zeros_like(m), np.zeros_like(m), np.zeros_like(m)
-    for size in np.unique(m):
+    for size in {int(m.max()), int(m.min())}:
         chosen = m == size
         period, last, after = _take_turns(by_tile, width, blocks(int(size), array.rows), array)
         busy[chosen] = _per_tile(table, period)[chosen]

@@ -109,6 +109,15 @@ LOAD, SELECT, COMPUTE, FINISH, STORE = range(5)
 _STAGES = 8
 
 
+def _column(value: np.ndarray | int, size: int) -> Int64:
+    """`size` entries: those given, or one value for all."""
+    if isinstance(value, np.ndarray) and value.size == size:
+        return value.astype(np.int64, copy=False)
+    column = np.empty(size, dtype=np.int64)
+    column[:] = value
+    return column
+
+
 class Steps:
     """Collects blocks of steps, given as NumPy columns, into one operator's Program.
 
@@ -151,12 +160,12 @@ class Steps:
         size = len(busy)
         self._columns.append(
             (
-                np.broadcast_to(np.asarray(at, dtype=np.int64) * _STAGES + stage, size),
+                _column(at, size) * _STAGES + stage,
                 np.full(size, self._unit_index[unit], dtype=np.int32),
                 busy,
-                np.broadcast_to(np.asarray(latency_cycles, dtype=np.int64), size),
+                _column(latency_cycles, size),
                 np.full(size, self._action_index[action], dtype=np.int16),
-                np.broadcast_to(np.asarray(count, dtype=np.int64), size),
+                _column(count, size),
             )
         )
         handles = np.arange(self._size, self._size + size, dtype=np.int64)
@@ -169,7 +178,7 @@ class Steps:
         """
         steps = np.asarray(steps, dtype=np.int64)
         self._dep_rows.append(steps)
-        self._dep_targets.append(np.broadcast_to(np.asarray(on, dtype=np.int64), steps.shape))
+        self._dep_targets.append(_column(on, len(steps)))
 
     def tally(self, action: str, count: int) -> None:
         """Count an action that takes no time of its own."""

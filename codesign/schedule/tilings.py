@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from codesign.kernels import tilings as kernel
 from codesign.schedule.estimate import Layout
 from codesign.schedule.fitting import (
     SLACK,
     Budget,
-    fitting_tilings,
     groups_that_fit,
     row_granule,
     rows_fit,
 )
 from codesign.schedule.program import Int64
 from codesign.schedule.tiling import Tiling
-from codesign.trace.op import Op, ceil_bytes
+from codesign.trace.op import Op, Phase, ceil_bytes
+from codesign.units import DTYPE_BYTES
 
 Float = NDArray[np.float64]
 
@@ -45,22 +45,41 @@ class Tilings:
         )  # fmt: skip
 
 
-def columns(tilings: Sequence[Tiling]) -> Tilings:
-    """Tilings as columns."""
-    sizes = np.array([(t.m, t.n, t.k, t.groups) for t in tilings], dtype=np.int64).reshape(-1, 4)
-    mn = np.array([t.order == "mn" for t in tilings], dtype=bool)
-    return Tilings(sizes[:, 0], sizes[:, 1], sizes[:, 2], sizes[:, 3], mn)
-
-
 def quickest_tiling(op: Op, budget: Budget, layout: Layout) -> tuple[float, Tiling] | None:
     """What `fitting.best_tiling` finds with the costs of `estimate.estimate`, in less time."""
-    tilings = list(fitting_tilings(op, budget))
-    if not tilings:
+    array, link, conv = layout.array, layout.link, op.conv
+    numerator, denominator = DTYPE_BYTES[op.a_dtype]
+    window: tuple[int, ...] = (kernel.NO_WINDOW, 1, 1, 1, 1, 1, 1, 1, 1, 1)
+    if conv is not None:
+        depths = op.phase is Phase.BACKWARD_WEIGHT
+        window = (
+            kernel.ROWS_ARE_DEPTHS if depths else kernel.ROWS_ARE_PIXELS,
+            conv.batch, conv.in_h, conv.in_w, conv.in_channels // conv.groups, conv.kernel_h,
+            conv.stride_h, conv.out_h, conv.out_w, conv.input_dilation_h,
+        )  # fmt: skip
+    integers = np.array(
+        (
+            op.m, op.n, op.k, op.groups, op.b_shared, budget.n_granule, budget.k_granule,
+            row_granule(op), budget.a_bytes, budget.b_bytes, budget.c_bytes, budget.sum_bytes,
+            numerator, denominator, *window, array.rows, array.cols, array.accumulate_latency,
+            array.interleave, array.feed_slots, array.load_cycles_per_slot,
+            array.drain_cycles_per_row, layout.group, layout.a_bytes, layout.c_bytes,
+            link.latency_cycles, layout.holds_sums,
+        ),
+        dtype=np.int64,
+    )  # fmt: skip
+    cycles, sizes = kernel.cheapest_tiling(
+        integers,
+        ceil_bytes(8, op.b_dtype) / 8 * budget.b_density,
+        float(layout.slots),
+        float(layout.b_bytes),
+        float(link.bytes_per_cycle or 0.0),
+        SLACK,
+    )
+    if cycles < 0:
         return None
-    cycles, moved = estimates(op, columns(tilings), layout)
-    near = np.flatnonzero(cycles <= cycles.min() * SLACK)
-    place = int(near[np.lexsort((cycles[near], moved[near]))[0]])
-    return float(cycles[place]), tilings[place]
+    m, n, k, groups, mn = sizes.tolist()
+    return float(cycles), Tiling(m, n, k, groups, "mn" if mn else "nm")
 
 
 def estimates(op: Op, t: Tilings, layout: Layout) -> tuple[Float, Float]:

@@ -186,7 +186,9 @@ def sensitivity(store: Store, study: Study) -> list[dict[str, Any]]:
     good = [row for row in store.rows(study.fidelity) if row.error is None]
     rows = front_of(good, study)[:_MOST_POINTS]
     if len(rows) < 2:
-        raise CodesignError("sensitivity compares points of the front, and there are fewer than two")
+        raise CodesignError(
+            "sensitivity compares points of the front, and there are fewer than two"
+        )
     engine, designs = Engine(base), Designs(base)
     changes: list[dict[str, Any]] = []
     swept = {each for path, p in study.parameters.items() for each in (path, *p.also)}
@@ -260,4 +262,6 @@ def stored_base(store: Store, study: Study) -> Base:
     """The files of a study as they were when it began."""
     machines = json.loads(store.note("machines") or "{}")
     workloads = json.loads(store.note("workloads") or "{}")
-    return Base(study, {name: Document(data, name=name) for name, data in machines.items()}, workloads)
+    return Base(
+        study, {name: Document(data, name=name) for name, data in machines.items()}, workloads
+    )

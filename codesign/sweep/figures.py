@@ -4,14 +4,16 @@ operator.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping as MappingABC
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any
 
 import numpy as np
 
-from codesign.arch.base import AnyMachine, Fidelity
+from codesign.arch.base import AnyMachine, Fidelity, Mapping
 from codesign.evaluate import Chooser, Lowered, lower
 from codesign.mapper.bounds import roofline
 from codesign.metrics.area import area_table, leakage_w
@@ -63,13 +65,30 @@ class Prices:
     """What a machine's actions, area and time cost."""
 
     number: int
-    pj: Mapping[str, tuple[str, float]]
+    pj: MappingABC[str, tuple[str, float]]
     """Part and energy by action."""
-    memories: Mapping[str, bool]
+    memories: MappingABC[str, bool]
     """Whether the memory of an action is off chip."""
     area_mm2: float
-    power_w: Mapping[str, float]
+    power_w: MappingABC[str, float]
     """Drawn at all times, by part."""
+
+
+@dataclass(frozen=True)
+class _Work:
+    """How operators are laid on a machine of a family."""
+
+    family: type[AnyMachine]
+    fidelity: Fidelity
+    seed: int
+    chooser: Chooser | None
+
+    def mapping(self, op: Op, mask: Mask | None, spec: Any) -> Mapping:
+        """How an operator is laid on the machine of a specification."""
+        machine = self.family(spec)
+        if self.chooser is None and machine.supports(op):
+            return machine.mappings(op)[0]
+        return lower(op, mask, machine, self.fidelity, self.seed, {}, self.chooser).mapping
 
 
 @dataclass(frozen=True)
@@ -89,6 +108,7 @@ class Evaluator:
     """
 
     def __init__(self) -> None:
+        self._mappings: ReadMemo[Mapping] = ReadMemo(50 * _RUNS_KEPT)
         self._costs: ReadMemo[OpCost] = ReadMemo(_STEPS_KEPT, lambda c: len(c.lowered.program) + 20)
         self._prices: ReadMemo[Prices] = ReadMemo(_RUNS_KEPT)
         self._runs: dict[tuple[object, ...], _Run] = {}
@@ -124,16 +144,13 @@ class Evaluator:
         ):
             plan = self._plan(trace, by_name=True)
         setting = (family, fidelity, chooser_key)
-        found = [
-            self._costs.get(
-                (op_key, setting, seed),
-                view,
-                lambda spec, op=op, mask=mask: self._cost(
-                    op, mask, family(spec), fidelity, seed, chooser
-                ),
-            )
-            for op, mask, op_key in plan.unique
-        ]
+        work = _Work(family, fidelity, seed, chooser)
+        found = []
+        for op, mask, op_key in plan.unique:
+            key = (op_key, setting, seed)
+            chosen = self._mappings.get(key, view, partial(work.mapping, op, mask))
+            lowered = partial(self._cost, op, mask, work, chosen)
+            found.append(self._costs.get((key, chosen), view, lowered))
         prices = self._prices.get(family, view, lambda spec: _prices(family(spec)))
         costs = [found[i] for i in plan.place]
         run = self._run(plan, found, costs)
@@ -148,16 +165,9 @@ class Evaluator:
             known = self._plans[key] = _plan(trace, by_name)
         return known
 
-    def _cost(
-        self,
-        op: Op,
-        mask: Mask | None,
-        machine: AnyMachine,
-        fidelity: Fidelity,
-        seed: int,
-        chooser: Chooser | None,
-    ) -> OpCost:
-        lowered = lower(op, mask, machine, fidelity, seed, {}, chooser)
+    def _cost(self, op: Op, mask: Mask | None, work: _Work, mapping: Mapping, spec: Any) -> OpCost:
+        machine = work.family(spec)
+        lowered = lower(op, mask, machine, work.fidelity, work.seed, {}, lambda *_: mapping)
         program = lowered.program
         # Counts of actions are those of any order of steps: no timeline is needed.
         nowhere = np.zeros(len(program), dtype=np.int64)

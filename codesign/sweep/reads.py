@@ -20,26 +20,25 @@ WHOLE = ("fingerprint",)
 class _Watched:
     """Stands in for a Spec and notes the leaves that are read through it."""
 
-    __slots__ = ("_log", "_path", "_spec")
-
     def __init__(self, spec: Spec, path: str, log: dict[str, None]) -> None:
-        object.__setattr__(self, "_spec", spec)
-        object.__setattr__(self, "_path", path)
-        object.__setattr__(self, "_log", log)
+        self._spec, self._path, self._log = spec, path, log
 
     @property  # type: ignore[misc]
     def __class__(self) -> type[Spec]:
         return type(self._spec)
 
     def __getattr__(self, name: str) -> Any:
+        """Called for what is read for the first time: a field becomes an attribute of its own."""
         value = getattr(self._spec, name)
-        if name not in type(self._spec).model_fields:
+        if name not in type(self._spec).__pydantic_fields__:
             self._log[WHOLE[0]] = None
             return value
         path = self._path + name
         if isinstance(value, Spec):
-            return _Watched(value, path + ".", self._log)
-        self._log[path] = None
+            value = _Watched(value, path + ".", self._log)
+        else:
+            self._log[path] = None
+        self.__dict__[name] = value
         return value
 
     def __eq__(self, other: object) -> bool:

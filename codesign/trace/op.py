@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -84,29 +84,24 @@ class Conv:
     @property
     def touched_elements(self) -> int:
         """Input elements that some window covers, fewer than all where windows leave gaps."""
-        rows = window_extent(
-            self.in_h,
-            0,
-            self.out_h,
-            self.kernel_h,
-            self.stride_h,
-            self.padding_h,
-            self.input_dilation_h,
-        )
-        columns = window_extent(
-            self.in_w,
-            0,
-            self.out_w,
-            self.kernel_w,
-            self.stride_w,
-            self.padding_w,
-            self.input_dilation_w,
-        )
-        return self.batch * int(rows) * int(columns) * self.in_channels
+        return _touched_elements(self)
 
     @property
     def out_elements(self) -> int:
         return self.batch * self.out_h * self.out_w * self.out_channels
+
+
+@lru_cache(maxsize=4096)
+def _touched_elements(conv: Conv) -> int:
+    rows = window_extent(
+        conv.in_h, 0, conv.out_h, conv.kernel_h, conv.stride_h, conv.padding_h,
+        conv.input_dilation_h,
+    )  # fmt: skip
+    columns = window_extent(
+        conv.in_w, 0, conv.out_w, conv.kernel_w, conv.stride_w, conv.padding_w,
+        conv.input_dilation_w,
+    )  # fmt: skip
+    return conv.batch * int(rows) * int(columns) * conv.in_channels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
