@@ -190,3 +190,9 @@ def scattered_write(channel: Channel, runs: int, bursts: int) -> Transfer:
         run.commands["ACT"],
         len(number),
     )
+
+
+def forget() -> None:
+    """Drop all remembered work, so that the next run simulates its commands anew."""
+    for known in (_work, transfer, scattered_write):
+        known.cache_clear()
