@@ -52,13 +52,17 @@ class Pattern(ABC):
     def project(self, weights: Weights) -> Mask:
         """The mask of the pattern that keeps the largest sum of magnitudes.
 
-        `weights` is a real matrix [rows, cols]; among equals the lower index is kept. Raises
-        CodesignError for other arrays and for NaN.
+        A method that chooses by a rule of its own says so. `weights` is a real matrix
+        [rows, cols]; among equals the lower index is kept. Raises CodesignError for other arrays
+        and for NaN.
         """
 
     @abstractmethod
     def sample(self, rows: int, cols: int, seed: int) -> Mask:
-        """A mask of the pattern, each equally likely, decided by the seed on every platform."""
+        """A random mask of the pattern, decided by the seed on every platform.
+
+        Each is equally likely unless the pattern says otherwise.
+        """
 
     @abstractmethod
     def accepts(self, mask: Mask) -> bool:
@@ -128,3 +132,18 @@ def sampling_key(seed: int) -> np.uint64:
     if not 0 <= seed < 1 << 64:
         raise CodesignError(f"a seed is an integer from 0 to 2**64 - 1, got {str(seed)[:40]}")
     return np.uint64(seed)
+
+
+def random_keys(rows: int, cols: int, seed: int) -> NDArray[np.uint64]:
+    """Uniform random numbers [rows, cols] that are the same on every platform.
+
+    SplitMix64 (Steele, Lea, Flood 2014) at the position of each element. The mask that keeps the
+    largest of them is a random one.
+    """
+    require_shape(rows, cols)
+    place = np.arange(1, rows * cols + 1, dtype=np.uint64)
+    x = sampling_key(seed) + place * np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    keys: NDArray[np.uint64] = (x ^ (x >> np.uint64(31))).reshape(rows, cols)
+    return keys

@@ -23,6 +23,24 @@ from codesign.sparsity.base import (
 from codesign.sparsity.mask import Mask
 
 
+def require_fraction(value: float) -> float:
+    """The fraction removed as a float; CodesignError unless 0 <= value < 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise CodesignError(f"sparsity is a number, got {value!r}")
+    if not isfinite(value) or not 0 <= value < 1:
+        hint = f"; did you mean {value / 100!r}?" if 1 < value < 100 else ""
+        raise CodesignError(
+            "sparsity is the fraction removed, at least 0 and less than 1, "
+            f"got {str(value)[:40]}{hint}"
+        )
+    return float(value) + 0.0
+
+
+def kept_of(sparsity: float, count: int) -> int:
+    """Candidates kept of `count`: floor((1 - sparsity) * count + 1/2), sparsity as it prints."""
+    return int((1 - Fraction(repr(sparsity))) * count + Fraction(1, 2))
+
+
 class _Fraction(Pattern):
     """A pattern that removes a fraction `sparsity`, 0 <= sparsity < 1, of its equal candidates.
 
@@ -33,16 +51,7 @@ class _Fraction(Pattern):
     sparsity: float
 
     def __post_init__(self) -> None:
-        value = self.sparsity
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise CodesignError(f"sparsity is a number, got {value!r}")
-        if not isfinite(value) or not 0 <= value < 1:
-            hint = f"; did you mean {value / 100!r}?" if 1 < value < 100 else ""
-            raise CodesignError(
-                "sparsity is the fraction removed, at least 0 and less than 1, "
-                f"got {str(value)[:40]}{hint}"
-            )
-        object.__setattr__(self, "sparsity", float(value) + 0.0)
+        object.__setattr__(self, "sparsity", require_fraction(self.sparsity))
 
     @property
     def density(self) -> float:
@@ -58,7 +67,7 @@ class _Fraction(Pattern):
 
     def kept(self, count: int) -> int:
         """Candidates kept of `count`."""
-        return int(self._exact_density * count + Fraction(1, 2))
+        return kept_of(self.sparsity, count)
 
     def _sampled(self, count: int, seed: int) -> Flags:
         from codesign.kernels.tiles import sample_count
