@@ -32,11 +32,23 @@ def tolerate_encodings() -> None:
             reconfigure(errors=_FALLBACK)
 
 
+_WIDEST = 1000
+
+
 def show(thing: str | Table = "", *, bold: bool = False) -> None:
-    """Print to standard output, 80 columns wide in a pipe; text is never markup."""
+    """Print to standard output; text is never markup.
+
+    A pipe is 80 columns wide, or as wide as the numbers of a table need.
+    """
     from rich.console import Console
+    from rich.measure import Measurement
+    from rich.table import Table
 
     out = Console(markup=False, emoji=False, highlight=False)
+    if isinstance(thing, Table) and not sys.stdout.isatty():
+        unbounded = out.options.update(width=_WIDEST)
+        needed = Measurement.get(out, unbounded, thing).minimum
+        out.width = max(out.width, needed)
     with out.capture() as captured:
         out.print(thing, style="bold" if bold else None)
     sys.stdout.write("\n".join(line.rstrip() for line in captured.get().split("\n")))

@@ -91,11 +91,16 @@ def _show(report: ValidationReport) -> None:
     show(f"\n{report.suite}: {report.exact_rows} of {report.rows} rows exact{mean}; {verdict}")
 
 
+_FEW = 5
+"""With more columns than this, heads stand word under word."""
+
+
 def _show_section(section: str, rows: Sequence[TableRow]) -> None:
     columns = [name for name in rows[0] if name != "section"]
     left = sum(isinstance(rows[0][name], str) for name in columns)
     show()
-    grid = table(*columns, left=max(1, left), title=section)
+    heads = [name.replace(" ", "\n") if len(columns) > _FEW else name for name in columns]
+    grid = table(*heads, left=max(1, left), title=section)
     for row in rows[:_SHOWN]:
         grid.add_row(*(_cell(row.get(name)) for name in columns))
     show(grid)
