@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 import click
 
@@ -22,21 +23,27 @@ def command(quiet: bool) -> None:
     """
     from codesign.arch import list_archs, load_arch
     from codesign.cli import inputs
+    from codesign.config import CodesignError
     from codesign.evaluate import evaluate
     from codesign.kernels import cache_folder
 
     began = time.monotonic()
-    dense = inputs.read_trace(_TINY, options.Size(phase="training"))
-    traces = [inputs.make_sparse(dense, text, options.Placement()) for text in _PATTERNS]
+    traces = [
+        inputs.make_sparse(inputs.read_trace(_TINY, size), text, options.Placement())
+        for size in (options.Size(phase="training"), options.Size())
+        for text in _PATTERNS
+    ]
+    machines = [(name, load_arch(name)) for name, _ in list_archs()]
     work = [
-        (name, trace, fidelity)
-        for name, _ in list_archs()
-        for trace in traces
+        (name, machine, trace, fidelity)
+        for name, machine in machines
+        for trace in [t for t in traces if all(map(machine.supports, t))][: len(_PATTERNS)]
         for fidelity in options.FIDELITIES
     ]
     with progress_bar(quiet=quiet) as progress:
-        for number, (name, trace, fidelity) in enumerate(work):
+        for number, (name, machine, trace, fidelity) in enumerate(work):
             progress(f"{name} {fidelity}", number, len(work))
-            evaluate(trace, load_arch(name), fidelity=fidelity)
+            with suppress(CodesignError):  # a machine may lack a fidelity
+                evaluate(trace, machine, fidelity=fidelity)
     if not quiet:
         click.echo(f"kernels are compiled in {cache_folder()} ({time.monotonic() - began:.1f} s)")
