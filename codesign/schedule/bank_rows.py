@@ -201,31 +201,37 @@ def command_stream(
     row = (cells.start[cell] + offset) // row_columns
     opens = np.ones(len(cell), dtype=bool)
     opens[1:] = row[1:] != row[:-1]
-    counts = np.zeros((len(cell), len(SLOT_COMMANDS)), dtype=np.int64)
+    counts = np.zeros((len(SLOT_COMMANDS), len(cell)), dtype=np.int64)
     first = ends - cells.columns
-    counts[first, 1] = cells.writes
-    counts[first, 2] = int(has_bias)
-    counts[opens, 4] = 1
-    counts[0, 4] = 0
+    counts[1, first] = cells.writes
+    counts[2, first] = int(has_bias)
+    counts[4, 1:] = opens[1:]
     if refreshes is not None:
-        counts[opens, 5] = refreshes
-    counts[opens, 6] = banks_to_activate
-    counts[:, 7] = 1
-    counts[ends - 1, 9] = cells.reads
+        counts[5, opens] = refreshes
+    counts[6] = opens * banks_to_activate
+    counts[7] = 1
+    counts[9, ends - 1] = cells.reads
     if has_modes:
-        registers = np.concatenate([[False], counts[:-1, 9] > 0])
-        before = (counts[:, 1] + counts[:, 2]) > 0
-        counts[:, 0] = before & ~registers
-        counts[:, 3] = before | registers
-        counts[:, 8] = counts[:, 9] > 0
-    flat = counts.reshape(-1)
-    command = np.repeat(np.tile(np.arange(len(SLOT_COMMANDS)), len(cell)), flat)
-    begun = np.cumsum(flat) - flat
+        registers = np.concatenate([[False], counts[9, :-1] > 0])
+        before = (counts[1] + counts[2]) > 0
+        counts[0] = before & ~registers
+        counts[3] = before | registers
+        counts[8] = counts[9] > 0
+    length = counts.sum(axis=0)
+    begun = np.cumsum(length) - length
+    command = np.full(int(length.sum()), SLOT_COMMANDS.index("MAC16"), dtype=np.int64)
     bank = np.zeros(len(command), dtype=np.int64)
-    if banks_to_activate > 1:
-        acts = begun.reshape(counts.shape)[opens, 6]
-        bank[(acts[:, None] + np.arange(banks_to_activate)).reshape(-1)] = np.tile(
-            np.arange(banks_to_activate), len(acts)
-        )
-    rows = np.repeat(np.repeat(row, len(SLOT_COMMANDS)), flat)
-    return CommandStream(command, bank, rows, begun.reshape(counts.shape)[opens, 6])
+    safe = begun[:0]
+    for kind, name in enumerate(SLOT_COMMANDS):
+        if name == "ACT":
+            safe = begun[opens]
+        if name != "MAC16":
+            slot = np.flatnonzero(counts[kind])
+            times = counts[kind, slot]
+            number = np.arange(int(times.sum())) - np.repeat(np.cumsum(times) - times, times)
+            place = np.repeat(begun[slot], times) + number
+            command[place] = kind
+            if name == "ACT":
+                bank[place] = number
+        begun = begun + counts[kind]
+    return CommandStream(command, bank, np.repeat(row, length), safe)
