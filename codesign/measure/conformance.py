@@ -208,13 +208,13 @@ def _rises(seconds: list[float], tolerance: float) -> list[str]:
     ]
 
 
-def _every_knob(machine: AnyMachine) -> CheckRow:
+def _every_knob(machine: AnyMachine, among: list[Knob] | None = None) -> CheckRow:
     """Each knob, beside the file's other values or beside another choice, must move a metric.
 
     Optional numbers that the file leaves out may be idle.
     """
     name = "every knob changes some metric"
-    found = knobs(machine)
+    found = knobs(machine) if among is None else among
     traces = [trace for trace in _knob_probes(machine) if _runs(machine, trace)]
     known: Known = {}
     resting = [k for k in found if not _moves(machine, k, {}, traces, known)]
