@@ -1,0 +1,46 @@
+"""Does the PIM suite compare with the ranges of its paper, and fail when a law is broken?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from codesign.measure import validate_pim
+from codesign.measure.validate_pim import MODELS, PUBLISHED, T4, XEON, measure, run
+
+
+def test_ranges_are_reported_and_laws_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validate_pim, "MODELS", MODELS[:1])
+    monkeypatch.setattr(validate_pim, "_GEMVS", ((1024, 1024),))
+    monkeypatch.setattr(validate_pim, "_WEIGHT_PATTERNS", ("2:4",))
+    monkeypatch.setattr(validate_pim, "_CACHE_PATTERNS", ("unstructured(0.7)",))
+    found = run()
+    assert found.passed
+    assert found.rows == found.exact_rows == 3
+    notes = {group.name: group.note for group in found.groups}
+    for what in PUBLISHED:
+        note = notes[f"{what.quantity} over {what.baseline.name}"]
+        assert f"published {what.low:g} to {what.high:g}" in note
+        assert "assumed" in note
+    assert len({row["section"] for row in found.table}) == 4
+
+
+def test_a_model_faster_than_its_macs_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = measure(MODELS[0])
+    assert slow.layers_bound_s == pytest.approx(12 * 12 * 768**2 / 2.048e12)
+    fast = replace(slow, latency_s=slow.layers_bound_s / 2)
+    monkeypatch.setattr(validate_pim, "MODELS", MODELS[:1])
+    monkeypatch.setattr(validate_pim, "measure", lambda model: fast)
+    monkeypatch.setattr(validate_pim, "gemv_speedups", lambda: ([], []))
+    monkeypatch.setattr(validate_pim, "sparse_rows", list)
+    assert not run().passed
+
+
+def test_baselines_read_every_value_once() -> None:
+    trace = MODELS[0].decode(1023)
+    values = sum(op.b_elements for op in trace if op.is_matmul)
+    cache = 2 * 12 * 1024 * 768
+    assert values == 12 * 12 * 768**2 + 50257 * 768 + cache
+    assert T4.token_s(trace) == pytest.approx(2 * values / 320e9 + len(trace) * 10e-6)
+    assert XEON.token_s(trace) == pytest.approx(4 * values / 128e9 + len(trace) * 10e-6)
