@@ -168,24 +168,32 @@ def _weights(
     return out
 
 
+@dataclass(frozen=True, slots=True)
+class _Matrix:
+    """A weight of n rows and k columns."""
+
+    weight: str
+    n: int
+    k: int
+
+
 class _Matrices(WorkloadSpec):
     """Linear layers in a chain, each on the same rows."""
 
-    shapes: tuple[object, ...]
+    shapes: tuple[Any, ...]
     rows: int
 
     def build(self, request: Request) -> Network:
         net = request.network()
         before: str | None = None
-        for entry in self.shapes:
-            weight, n, k = entry  # type: ignore[misc]
-            layer = weight.removesuffix(".weight")
-            x = Value(before, (request.batch, self.rows, k))
-            if weight.endswith(".weight"):
-                before = net.linear(x, layer, n, bias=False).op
-            else:
-                net.parameters[weight] = n * k
-                before = net.linear(x, layer, n, bias=False, tied=weight).op
+        for matrix in self.shapes:
+            layer = matrix.weight.removesuffix(".weight")
+            x = Value(before, (request.batch, self.rows, matrix.k))
+            own = matrix.weight.endswith(".weight")
+            if not own:
+                net.parameters[matrix.weight] = matrix.n * matrix.k
+            tied = None if own else matrix.weight
+            before = net.linear(x, layer, matrix.n, bias=False, tied=tied).op
         return net
 
 
@@ -199,7 +207,7 @@ def _chain(
     dtype: str | None,
 ) -> Trace:
     matrices = tuple(
-        (name, source.shape[0], int(np.prod(source.shape[1:], dtype=np.int64)))
+        _Matrix(name, source.shape[0], int(np.prod(source.shape[1:], dtype=np.int64)))
         for name, source in sources.items()
         if len(source.shape) in (2, 4) and 0 not in source.shape and source.is_real
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -222,9 +223,10 @@ def _of_torch(path: Path) -> Iterator[Source]:
     except OSError as error:
         raise CodesignError(f"{path}: {error.strerror or error}") from None
     except pickle.UnpicklingError as error:
-        reason = str(error).partition("\n")[0][:200]
+        named = re.search(r"(?:GLOBAL|global|operand|class) ([\w.]+)", str(error))
+        what = f": {named[1]}" if named else ""
         raise CodesignError(
-            f"{path}: it holds more than tensors, and nothing of it was executed ({reason})"
+            f"{path}: it holds more than tensors{what}; nothing of it was executed"
         ) from None
     except Exception as error:
         raise CodesignError(

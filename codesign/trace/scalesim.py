@@ -6,6 +6,7 @@ import csv
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from codesign.config import CodesignError
 from codesign.sparsity.pattern import NM, parse_pattern
@@ -35,14 +36,13 @@ class Row:
 class _Topology(WorkloadSpec):
     """Layers in a chain."""
 
-    rows: tuple[object, ...]
+    rows: tuple[Any, ...]
 
     def build(self, request: Request) -> Network:
         self.resolve(request)
         net = request.network()
         before: tuple[str, ...] = ()
         for row in self.rows:
-            assert isinstance(row, Row)
             net.ops.append(_op(net, row, request.batch, before))
             before = (row.name,)
         return net

@@ -56,6 +56,8 @@ FUNCTIONS: Mapping[str, Function] = {
     "add": Function(_E, Work(1, 1, 0, 2, 1)),
     "add_parameter": Function(_E, Work(1, 1, 0, 1, 1)),
     "multiply": Function(_E, Work(1, 1, 0, 2, 1), Work(1, 2, 0, 3, 2)),
+    # partial sums of several devices; what links carry is the second operand
+    "all_reduce": Function(_E, Work(1, 1, 0, 1, 1)),
     "scale": Function(_E, Work(1, 1, 0, 1, 1), Work(1, 1, 0, 1, 1)),
     "copy": Function(_E, Work(1, 0, 0, 1, 1), Work(1, 0, 0, 1, 1)),
     "elementwise": Function(_E, Work(1, 1, 0, 1, 1), Work(1, 1, 0, 2, 1)),
