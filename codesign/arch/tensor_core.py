@@ -82,6 +82,7 @@ class Power(Spec):
     idle_w: float = Field(ge=0)
     mac_pj_at_1ghz: float = Field(gt=0, description="a 16-bit MAC and its share of everything else")
     exponent: float = Field(ge=0, le=3, description="of a MAC's energy over the clock")
+    sparse_factor: float = Field(ge=1, description="energy of an executed 2:4 MAC over a dense one")
 
 
 class Launches(Spec):
@@ -193,6 +194,8 @@ class TensorCore(Machine[TensorCoreSpec]):
         joule = (
             spec.power.mac_pj_at_1ghz / PJ_PER_J * spec.mma.get("fp16", per_cycle) / spec.mma[dtype]
         )
+        if form.name == "2:4":
+            joule *= spec.power.sparse_factor
         left_w = max(1.0, spec.power.limit_w - spec.power.idle_w)
         reached = (left_w / (joule * per_cycle * HZ_PER_MHZ * 1000)) ** (
             1 / (1 + spec.power.exponent)

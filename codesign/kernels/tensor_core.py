@@ -99,7 +99,7 @@ def _try(groups, m, n, k, tile_m, tile_n, resident, alone, splits, board, consta
         beside * reduction * filled / _PORT_BYTES_PER_CYCLE,
         steps * constants[STEP] / (stages - 1.0),
     )
-    around = (constants[PROLOGUE] + tile_m * tile_n * c_size / constants[STORE]) / beside
+    around = constants[PROLOGUE] + beside * tile_m * tile_n * c_size / constants[STORE]
     inside = waves * (_join(multiply, feed, exponent) + around)
 
     a_bytes = groups * m * k * a_size

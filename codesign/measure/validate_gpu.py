@@ -19,7 +19,6 @@ from codesign.measure.gpu_rows import (
     Protocol,
     Rows,
     data_files,
-    has_columns,
     machine_name,
     predict,
     protocols,
@@ -68,23 +67,37 @@ class Scored:
     @property
     def pairs(self) -> list[tuple[float, float]]:
         here = self.held
-        return list(zip(self.predicted[here], self.rows.latency_us[here], strict=True))
+        return list(
+            zip(self.predicted[here].tolist(), self.rows.latency_us[here].tolist(), strict=True)
+        )
 
 
 def run(path: Path | None = None) -> ValidationReport:
     """Score every row of the CSV files of a folder, or of one file, or of the package's sample."""
-    skipped = None
-    if path is None:
-        files: Sequence[Path] = [SAMPLE]
-        skipped = without_data("folder gpu")
-    else:
-        files = data_files(path) if path.is_dir() else [path]
-        if path.is_file() and not has_columns(path):
-            files = [path]
+    skipped = without_data("folder gpu") if path is None else None
+    scored, beside = scored_groups(SAMPLE if path is None else path)
+    counted = list(_error_groups(scored))
+    table = [row for one in scored for row in _table(one)]
+    transfer = list(_transfers(scored)) if path is not None else []
+    beside += _transfer_groups(transfer)
+    table += [row for one in transfer for row in _table(one, "board treated as unknown")]
+    decisions, decision_rows = _decisions(scored)
+    table += decision_rows
+    if decisions is not None:
+        beside.append(decisions)
+    return report("gpu", counted, beside, skipped_reason=skipped, table=table)
+
+
+def scored_groups(path: Path) -> tuple[list[Scored], list[Group]]:
+    """The groups of rows of a folder or file with their predictions, and those that are left out.
+
+    Raises CodesignError for a folder without such files and for faults of a file.
+    """
+    files = data_files(path) if path.is_dir() else [path]
     if not files:
         raise CodesignError(f"{path}: no CSV file has the columns of measured products")
-    scored, beside = [], []
     groups = read_rows(files)
+    scored, beside = [], []
     for rows in groups:
         name = machine_name(rows.gpu)
         machine = None if name is None else _machine(name)
@@ -92,18 +105,11 @@ def run(path: Path | None = None) -> ValidationReport:
             beside.append(left_out(rows.name, len(rows), f"no machine file for {rows.gpu}"))
         elif rows.dtype not in machine.spec.mma:
             beside.append(left_out(rows.name, len(rows), f"no {rows.dtype} tensor cores"))
+        elif rows.pattern == "2:4" and machine.spec.sparse is None:
+            beside.append(left_out(rows.name, len(rows), "no 2:4 tensor cores"))
         else:
             scored.append(_score(rows, machine, groups))
-    counted = list(_error_groups(scored))
-    table = [row for one in scored for row in _table(one)]
-    transfer = list(_transfers(scored)) if path is not None else []
-    beside += _transfer_groups(transfer)
-    table += [row for one in transfer for row in _table(one, "treated as unknown")]
-    decisions, decision_rows = _decisions(scored)
-    table += decision_rows
-    if decisions is not None:
-        beside.append(decisions)
-    return report("gpu", counted, beside, skipped_reason=skipped, table=table)
+    return scored, beside
 
 
 @cache
@@ -223,7 +229,7 @@ def _transfer_groups(transfer: Sequence[Scored]) -> list[Group]:
                 one.pairs,
                 within=TRANSFER_BOUND,
                 note=f"kernels of {DONORS[one.machine.spec.name]}; roofline-3 {roofline:.1%}",
-            )  # fmt: skip
+            )
         )
     return groups
 

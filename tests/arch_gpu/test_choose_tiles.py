@@ -1,4 +1,5 @@
-"""Does the kernel find the tile and time that the plain model finds, and keep the laws of hardware?"""
+"""Does the kernel find the tile and time that the plain model finds, and keep the laws of
+hardware?"""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codesign.arch.gpu_kernels import SPLITS, tile_library
-from codesign.kernels.tensor_core import CYCLES, DRAM_READ, SPLITS as PARTS, choose_tiles
+from codesign.kernels.tensor_core import CYCLES, DRAM_READ, choose_tiles
+from codesign.kernels.tensor_core import SPLITS as PARTS
 from tests.reference.gpu_twin import Constants, Gpu, Operands, least_cycles
 
 HOPPER = Gpu(132, 50e6, 4950, 2424, 1200, 232448, 1)
@@ -104,7 +106,9 @@ def test_power_limits_long_runs_and_short_ones_less():
     assert cycles(size, constants=held) == pytest.approx(8192**3 / held.cap)
     short = replace(held, burst=1.4, window=1e9)
     assert cycles(size) < cycles(size, constants=held)
-    assert cycles(size, constants=free) < cycles(size, constants=short) < cycles(size, constants=held)
+    assert (
+        cycles(size, constants=free) < cycles(size, constants=short) < cycles(size, constants=held)
+    )
 
 
 def test_small_products_with_a_long_reduction_are_split():

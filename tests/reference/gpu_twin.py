@@ -88,7 +88,7 @@ def tile_cycles(size, tile, parts, gpu: Gpu, c: Constants, ops: Operands) -> flo
     shared = beside * length * (read + filled / 2 + cols * ops.unpack) / 128
     port = beside * length * filled / 128
     waiting = steps * c.step / (stages - 1)
-    ends = (c.prologue + rows * cols * ops.c_size / c.store) / beside
+    ends = c.prologue + beside * rows * cols * ops.c_size / c.store
     inside = waves * (join(compute, max(shared, port, waiting), c.overlap) + ends)
 
     a_bytes = groups * m * k * a

@@ -1,0 +1,148 @@
+"""Speed-ups of sparse language models on GPUs: whole models, simulated against what papers
+report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from codesign.arch import load_arch
+from codesign.evaluate import evaluate
+from codesign.measure.suite import TableRow, ValidationReport, compare, report
+from codesign.sparsity.pattern import parse_pattern
+from codesign.trace.op import Kind, Trace
+from codesign.trace.sparsify import sparsify
+from codesign.trace.workload import load_workload
+
+SLOPE = "SLoPe (arXiv 2405.16325), speed-ups on one A100-40GB, rank 0"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A published speed-up over dense, and the run that stands for it."""
+
+    paper: str
+    workload: str
+    gpu: str
+    pattern: str
+    published: float
+    source: str
+    phase: str = "prefill"
+    batch: int = 1
+    seq: int | None = 2048
+    context: int | None = None
+    dtype: str = "fp16"
+    method: str | None = None
+    target: str = "weights"
+    """What is sparse: all weights, the weights of the MLPs, or the cached keys and values."""
+    overrides: Mapping[str, object] = field(default_factory=dict)
+    assumed: str = ""
+
+
+def _slope(workload: str, inference: float, training: float) -> list[Claim]:
+    common = {"workload": workload, "gpu": "a100_sxm_40gb", "pattern": "2:4", "source": SLOPE}
+    return [
+        Claim("SLoPe inference", published=inference, batch=8, **common,  # type: ignore[arg-type]
+              assumed="8 sequences of 2,048 tokens"),
+        Claim("SLoPe training", published=training, phase="training", batch=8, method="slope",
+              **common, assumed="8 sequences of 2,048 tokens, no update"),  # type: ignore[arg-type]
+    ]  # fmt: skip
+
+
+_LLAMA_1B = {"width": 2048, "depth": 16, "heads": 32, "kv_heads": 8, "mlp_width": 8192}
+
+CLAIMS: tuple[Claim, ...] = (
+    *_slope("opt_2_7b", 1.31, 1.13),
+    *_slope("opt_6_7b", 1.46, 1.21),
+    *_slope("opt_13b", 1.54, 1.25),
+    *_slope("opt_30b", 1.53, 1.22),
+    *_slope("opt_66b", 1.46, 1.20),
+    *_slope("llama3_8b", 1.35, 1.16),
+    Claim(
+        "PATCH", "llama2_7b", "a6000", "2:4", 1.38, "abstract: 1.18 to 1.38x end to end, A6000",
+        assumed="all tiles 2:4, prefill of 2,048 tokens",
+    ),
+    Claim(
+        "SpenseGPT", "opt_30b", "b200", "2:4", 1.2, "abstract: up to 1.2x decoding, FP8",
+        phase="decode", batch=64, seq=None, context=1024, dtype="fp8",
+        assumed="OPT-30B for its 32B models, all weights 2:4, batch 64, context 1,024",
+    ),
+    Claim(
+        "Mustafar", "llama3_8b", "l40s", "unstructured(0.7)", 2.23,
+        "abstract: up to 2.23x tokens/s, 70 % of the KV cache pruned", phase="decode", batch=8,
+        seq=None, context=8192, target="cache",
+        assumed="L40S for its GPU, context 8,192, pruning itself not charged",
+    ),
+    Claim(
+        "BLaST", "llama3_8b", "h100_sxm", "block(64x64, 0.95)", 1.6,
+        "abstract of v1: 1.6x inference, 95 % block-sparse MLP weights, Llama-3.2-1B",
+        target="mlp", overrides=_LLAMA_1B, assumed="H100 for its GPU, prefill of 2,048 tokens",
+    ),
+)  # fmt: skip
+
+
+def dense_trace(claim: Claim) -> Trace:
+    """The model of a claim, dense; training without the optimiser's update."""
+    trace = load_workload(
+        claim.workload, phase=claim.phase, batch=claim.batch, seq=claim.seq,
+        context=claim.context, dtype=claim.dtype, overrides=claim.overrides,
+    )  # fmt: skip
+    if claim.phase != "training":
+        return trace
+    return replace(trace, ops=tuple(op for op in trace.ops if op.kind is not Kind.UPDATE))
+
+
+def sparse_trace(claim: Claim, trace: Trace) -> Trace:
+    """The model of a claim with its zeros."""
+    if claim.target == "cache":
+        pattern = parse_pattern(claim.pattern)
+        ops = tuple(
+            replace(op, b_pattern=pattern) if op.kind is Kind.ATTENTION else op for op in trace
+        )
+        return replace(trace, ops=ops)
+    if claim.target == "mlp":
+        return sparsify(trace, {"*.mlp.*": claim.pattern}, skip_first_last=False)
+    if claim.method is not None:
+        return sparsify(trace, claim.pattern, method=claim.method)
+    return sparsify(trace, claim.pattern)
+
+
+def speedup(claim: Claim) -> float:
+    """Simulated time of the dense model over that of the sparse one."""
+    machine = load_arch(claim.gpu)
+    trace = dense_trace(claim)
+    dense = evaluate(trace, machine, fidelity="tile")
+    return dense.cycles / evaluate(sparse_trace(claim, trace), machine, fidelity="tile").cycles
+
+
+def run(path: Path | None = None) -> ValidationReport:
+    """Simulate every claim; nothing is fitted to them, and no bound is stated."""
+    found = [(claim, speedup(claim)) for claim in CLAIMS]
+    groups = [
+        compare(
+            name,
+            [(ours, claim.published) for claim, ours in found if claim.paper == name],
+            note="; ".join(
+                f"{claim.workload} {ours:.2f} (published {claim.published})"
+                for claim, ours in found
+                if claim.paper == name
+            ),
+        )
+        for name in dict.fromkeys(claim.paper for claim in CLAIMS)
+    ]
+    table: list[TableRow] = [
+        {
+            "section": "speed-up over dense, whole model",
+            "paper": claim.paper,
+            "model": claim.workload,
+            "gpu": claim.gpu,
+            "pattern": claim.pattern,
+            "simulated": ours,
+            "published": claim.published,
+            "assumed": claim.assumed,
+            "source": claim.source,
+        }
+        for claim, ours in found
+    ]
+    return report("published_gpu", groups, table=table)
