@@ -23,14 +23,17 @@ KERNELS_MOST_LINES = 520
 FORBIDDEN_WORDS = {"utils", "helpers", "manager", "managers", "common", "misc"}
 HEAVY = {"torch", "pandas", "matplotlib", "numba", "scipy", "networkx", "ray", "plotly"}
 UNITS = (
-    "_bytes", "_bytes_per_cycle", "bytes_per_cycle", "_cycles", "_values_per_cycle", "_mhz", "_ns",
-    "_nm", "_pj", "_pj_per_byte", "pj_per_byte_hop", "_mw_per_mm2", "_mm2", "_w", "_ratio",
-    "_efficiency", "tolerance",
+    "_bits", "_bytes", "bytes_per_cycle", "_cycles", "_per_cycle", "_mhz", "_ns", "_nm", "_pj",
+    "_pj_per_byte", "_pj_at_1ghz", "pj_per_byte_hop", "_mw_per_mm2", "_mm2", "_w", "_ratio",
+    "_efficiency", "_factor", "exponent", "tolerance",
 )  # fmt: skip
+FRACTIONS = {"overlap", "sharing", "sustained"}
 COUNTS = {
-    "accumulators", "alu_per_lane", "bank_size", "banks", "banks_per_unit", "channels", "chips",
-    "cols", "cores", "lanes", "max_group", "row_wise_block", "rows", "select_window", "sums",
-    "timings", "value", "weight_registers", "window_rows",
+    "accumulators", "alu_per_lane", "bank", "bank_size", "banks", "banks_per_unit", "channels",
+    "chips", "cols", "cores", "count", "dot_instructions", "lanes", "load_ports", "max_group",
+    "mma", "most_splits", "multiply_ports", "registers", "row_wise_block", "rows",
+    "select_window", "special_lanes", "sums", "timings", "value", "weight_registers",
+    "window_rows",
 }  # fmt: skip
 """True counts; timings of a DRAM by their names in its standard; the value of an anchor, in the
 unit of its quantity."""
@@ -140,7 +143,7 @@ def test_every_number_of_a_machine_file_names_its_unit_or_is_a_count(family: str
     bare = {
         f"{kind}.{name}"
         for kind, name in spec_fields(families()[family].spec_type)
-        if name not in COUNTS and not name.endswith(UNITS) and name != "options"
+        if name not in COUNTS | FRACTIONS and not name.endswith(UNITS) and name != "options"
     }
     assert bare == set()
 
