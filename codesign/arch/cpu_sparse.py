@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from functools import partial
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -34,6 +33,7 @@ from codesign.config import CodesignError
 from codesign.schedule.program import COMPUTE, LOAD, STORE, Int64, Program, Steps
 from codesign.schedule.program import Unit as Server
 from codesign.schedule.streaming import DRAM, DRAM_READ, DRAM_WRITE, MAC, Link, share
+from codesign.sparsity.mask import Mask
 from codesign.sparsity.pattern import NM, Block, Rows
 from codesign.trace.op import Kind, Op, Phase, ceil_bytes
 from codesign.trace.sparsify import effective_macs
@@ -185,16 +185,14 @@ class CpuSparse(Machine[CpuSpec]):
         if unit == Unit(1, 1):
             return np.full(op.n, max(1, round(op.b_pattern.density * op.k)))
         patch = op.b_pattern.sample(min(op.n, _PATCH_ROWS), op.k, _PATCH_SEED)
-        counts = np.count_nonzero(patch.tile_counts(unit.rows, unit.cols), axis=1)
-        return np.full(-(-op.n // unit.rows), max(1, int(counts.mean().round())))
+        mean = _kept_units(patch, unit).mean()
+        return np.full(-(-op.n // unit.rows), max(1, int(mean.round())))
 
     def kept_units(self, op: Op, sparse: Sparse) -> Int64:
         """Kept units of every row of units: of the mask, or as expected."""
         if sparse.mask is None:
             return self._expected_units(op)
-        unit = self.unit(op)
-        counts = np.count_nonzero(sparse.mask.tile_counts(unit.rows, unit.cols), axis=1)
-        return np.asarray(counts, dtype=np.int64)
+        return _kept_units(sparse.mask, self.unit(op))
 
     def _dense_cycles(self, shape: Shape) -> float:
         engine = self.spec.engine
@@ -210,10 +208,10 @@ class CpuSparse(Machine[CpuSpec]):
         most, rows = busiest(units, passes, self.spec.cores)
         if loop.kernel == "rows":
             ends = rows / lanes if isinstance(op.b_pattern, NM) else rows
-            return (most * loop.cycles + ends * engine.row_cycles) / engine.dense_efficiency
+            return most * loop.cycles / engine.dense_efficiency + ends * engine.row_cycles
         put_away = 2 * (loop.parts - 1) * loop.items / lanes / self.spec.simd.load_ports
         ends = rows * (loop.parts * engine.row_cycles + put_away)
-        return (most * loop.cycles + ends) / engine.sparse_efficiency
+        return most * loop.cycles / engine.sparse_efficiency + ends
 
     # Bytes
 
@@ -342,14 +340,13 @@ class CpuSparse(Machine[CpuSpec]):
         steps.depend(work, steps.inputs_ready)
         steps.depend(work, steps.engine_ready)
         done = [work]
-        move = partial(self._move, steps)
         if read:
-            load = move(read, DRAM_READ, LOAD)
+            load = self._move(steps, read, DRAM_READ, LOAD)
             steps.depend(load, steps.inputs_ready)
             steps.depend(work, load[:1])
             done.append(load[1:])
         if written:
-            store = move(written, DRAM_WRITE, STORE)
+            store = self._move(steps, written, DRAM_WRITE, STORE)
             steps.depend(store[1:], work)
             steps.depend(store[:1], steps.inputs_ready)
             if read:
@@ -412,3 +409,13 @@ class CpuSparse(Machine[CpuSpec]):
                 name="dram", kind="dram", actions=(DRAM_READ, DRAM_WRITE), dram_kind=spec.dram.kind
             ),
         )  # fmt: skip
+
+
+def _kept_units(mask: Mask, unit: Unit) -> Int64:
+    """Units of every row of units that keep anything."""
+    if unit == Unit(1, 1):
+        return mask.lane_counts(1)[:, 0]
+    if unit.rows == 1:
+        return np.asarray(np.count_nonzero(mask.group_counts(unit.cols), axis=1), dtype=np.int64)
+    counts = mask.tile_counts(unit.rows, unit.cols)
+    return np.asarray(np.count_nonzero(counts, axis=1), dtype=np.int64)

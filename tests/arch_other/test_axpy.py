@@ -39,7 +39,10 @@ def test_equal_to_the_cores_that_tick(
     keep = rng.random((rows, k)) < density
     w = rng.integers(-9, 10, (rows, k)) * keep
     times = (axpy, command, hop, send, sums, window)
-    streamed = [[int(v) if kept else None for v, kept in zip(*row, strict=True)] for row in zip(w, keep, strict=True)]
+    streamed = [
+        [int(v) if kept else None for v, kept in zip(*row, strict=True)]
+        for row in zip(w, keep, strict=True)
+    ]
     out, ended, complete, axpys = axpy_twin.run(act.tolist(), streamed, depth, *times)
     assert out == (act @ w.T).tolist()
     assert axpys == keep.sum()

@@ -1,4 +1,4 @@
-"""Definition of the wafer's cores: objects that tick, with numbers. Imports nothing of the package."""
+"""Definition of the wafer's cores: objects that tick, with numbers; imports nothing of ours."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Core:
-    """One column: activations by input, a queue of instructions, and sums of rows that are under way."""
+    """One column: activations by input, a queue of instructions, sums of rows under way."""
 
     activations: dict[int, list[int]]
     work: deque[tuple[str, int, int, int]] = field(default_factory=deque)
@@ -33,10 +33,15 @@ def run(activations, weights, depth, axpy, command, hop, send, sums, window):
     items, k, rows = len(activations), len(activations[0]), len(weights)
     columns = -(-k // depth)
     cores = [
-        Core({j: [activations[i][j] for i in range(items)] for j in range(c * depth, min(k, c * depth + depth))})
+        Core(
+            {
+                j: [activations[i][j] for i in range(items)]
+                for j in range(c * depth, min(k, c * depth + depth))
+            }
+        )
         for c in range(columns)
     ]
-    for c, core in enumerate(cores):
+    for core in cores:
         for r in range(rows):
             for j in core.activations:
                 if weights[r][j] is not None:
@@ -52,7 +57,10 @@ def run(activations, weights, depth, axpy, command, hop, send, sums, window):
                 core.current = None
                 if kind == "axpy":
                     axpys += 1
-                    core.sums[r] = [s + weight * a for s, a in zip(core.sums[r], core.activations[j], strict=True)]
+                    core.sums[r] = [
+                        s + weight * a
+                        for s, a in zip(core.sums[r], core.activations[j], strict=True)
+                    ]
                 else:
                     core.rows_ended += 1
                     ended[r] = max(ended[r], cycle)
@@ -64,7 +72,9 @@ def run(activations, weights, depth, axpy, command, hop, send, sums, window):
                 if r in core.sums:
                     core.current = core.work.popleft()
                 else:
-                    places = sum(until is None or until > cycle for until in core.held_until.values())
+                    places = sum(
+                        until is None or until > cycle for until in core.held_until.values()
+                    )
                     if places < sums and slowest > r - window:
                         core.sums[r] = [0] * items
                         core.held_until[r] = None
