@@ -70,10 +70,6 @@ class DenseSystolic(SystolicMachine[DenseSystolicSpec]):
     def link(self) -> Link:
         return Link(None) if self.idealised else super().link()
 
-    @property
-    def dram_bytes_per_cycle(self) -> float:
-        return float("inf") if self.idealised else self.spec.dram.bytes_per_cycle
-
     def exploits(self, op: Op) -> bool:
         return self.kept_reduction(op) < op.k
 

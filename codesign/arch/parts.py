@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from codesign.config import Spec
 from codesign.units import DTypeName
@@ -48,6 +48,25 @@ class DramLink(Spec):
     kind: Literal["ddr3", "ddr4", "lpddr4", "lpddr5", "gddr6", "hbm2", "hbm2e", "hbm3", "hbm3e"]
     bytes_per_cycle: float = Field(gt=0)
     latency_cycles: int = Field(ge=0)
+
+
+class DramDevice(Spec):
+    """Off-chip memory as a named DRAM: every transfer is simulated command by command."""
+
+    device: str = Field(min_length=1, description="preset of codesign.memory, or a file")
+    controller_latency_cycles: int = Field(ge=0, description="machine cycles beside the DRAM's own")
+
+
+def _kind_of_memory(value: object) -> str:
+    named = "device" in value if isinstance(value, dict) else isinstance(value, DramDevice)
+    return "device" if named else "link"
+
+
+OffChip = Annotated[
+    Annotated[DramLink, Tag("link")] | Annotated[DramDevice, Tag("device")],
+    Discriminator(_kind_of_memory),
+]
+"""A plain link, or a DRAM by name: `device:` tells which."""
 
 
 class Scratchpad(Spec):

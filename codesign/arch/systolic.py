@@ -23,7 +23,8 @@ from codesign.arch.base import (
     Sparse,
     joined_candidates,
 )
-from codesign.arch.parts import Component, DramLink, Scratchpad, VectorUnit
+from codesign.arch.device_link import device_components, device_link, dram_of
+from codesign.arch.parts import Component, DramDevice, OffChip, Scratchpad, VectorUnit
 from codesign.arch.vector_lanes import stream_buffer, stream_through
 from codesign.config import CodesignError, Spec
 from codesign.schedule.estimate import Layout
@@ -83,7 +84,7 @@ class SystolicSpec(ArchSpec):
     mac_dtype: DTypeName
     accumulate_dtype: DTypeName
     buffers: Buffers
-    dram: DramLink
+    dram: OffChip
     vector: VectorUnit
 
 
@@ -140,11 +141,15 @@ class SystolicMachine(Machine[S]):
         return (DRAM, STATIONARY_LOAD, ARRAY, VECTOR)
 
     def link(self) -> Link:
-        return Link(self.spec.dram.bytes_per_cycle, self.spec.dram.latency_cycles)
+        memory = self.spec.dram
+        if isinstance(memory, DramDevice):
+            return device_link(memory, self.spec.clock_mhz)
+        return Link(memory.bytes_per_cycle, memory.latency_cycles)
 
     @property
     def dram_bytes_per_cycle(self) -> float:
-        return self.spec.dram.bytes_per_cycle
+        bandwidth = self.link().bytes_per_cycle
+        return float("inf") if bandwidth is None else bandwidth
 
     def supports(self, op: Op) -> bool:
         return True
@@ -431,6 +436,16 @@ class SystolicMachine(Machine[S]):
         per_element = 2 * ceil_bytes(1, spec.mac_dtype) + array.interleave * self.sum_bytes
         buffers = {"input": spec.buffers.input, "weight": spec.buffers.weight}
         buffers["output"] = spec.buffers.output
+        memory: tuple[Component, ...]
+        if isinstance(spec.dram, DramDevice):
+            memory = device_components(dram_of(spec.dram))
+        else:
+            kind = spec.dram.kind
+            memory = (
+                Component(
+                    name="dram", kind="dram", actions=(DRAM_READ, DRAM_WRITE), dram_kind=kind
+                ),
+            )
         return (
             Component(
                 name="array", kind="mac", actions=(MAC,), instances=array.rows * array.cols,
@@ -452,7 +467,5 @@ class SystolicMachine(Machine[S]):
                 instances=spec.vector.lanes * spec.vector.alu_per_lane, dtype=spec.mac_dtype,
             ),
             stream_buffer("vector", spec.vector),
-            Component(
-                name="dram", kind="dram", actions=(DRAM_READ, DRAM_WRITE), dram_kind=spec.dram.kind
-            ),
+            *memory,
         )  # fmt: skip

@@ -38,11 +38,14 @@ class Link:
     bytes_per_cycle: float | None
     latency_cycles: int = 0
 
-    def cycles(self, amount: Int64) -> Int64:
+    def cycles(self, amount: Int64, *, write: bool = False) -> Int64:
         """Cycles that the link is held by transfers of `amount` bytes."""
         if self.bytes_per_cycle is None:
             return np.zeros_like(amount)
         return np.ceil(amount / self.bytes_per_cycle).astype(np.int64)
+
+    def tally(self, steps: Steps, amount: Int64, *, write: bool) -> None:
+        """Count what transfers cost beyond their bytes: nothing on a plain link."""
 
     @property
     def delay(self) -> int:
@@ -108,6 +111,7 @@ class Operand:
             DRAM.name, link.cycles(size), at=at, stage=LOAD, latency_cycles=link.delay,
             action=DRAM_READ, count=size,
         )  # fmt: skip
+        link.tally(steps, size, write=False)
         if self.is_activation:
             steps.depend(load, steps.inputs_ready)
         steps.depend(load[:2], steps.engine_ready)
@@ -157,9 +161,10 @@ def emit_product(
     store_at = np.flatnonzero(table.last_k)
     c_bytes = bytes_of(table.c_elements[store_at], table.op.c_dtype)
     store = steps.add(
-        DRAM.name, link.cycles(c_bytes), at=store_at, stage=STORE, latency_cycles=link.delay,
-        action=DRAM_WRITE, count=c_bytes,
+        DRAM.name, link.cycles(c_bytes, write=True), at=store_at, stage=STORE,
+        latency_cycles=link.delay, action=DRAM_WRITE, count=c_bytes,
     )  # fmt: skip
+    link.tally(steps, c_bytes, write=True)
     steps.depend(store, tail[store_at])
     begin_at = np.flatnonzero(table.first_k)
     steps.depend(body[begin_at[2:]], store[:-2])
@@ -194,14 +199,12 @@ def emit_outline(steps: Steps, link: Link, outline: Outline) -> tuple[Int64, Int
 
     def move(amount: int, action: str, at: int) -> Int64:
         size = np.array([amount], dtype=np.int64)
+        write = action == DRAM_WRITE
+        link.tally(steps, size, write=write)
         return steps.add(
-            DRAM.name,
-            link.cycles(size),
-            at=at,
-            latency_cycles=link.delay,
-            action=action,
-            count=size,
-        )
+            DRAM.name, link.cycles(size, write=write), at=at, latency_cycles=link.delay,
+            action=action, count=size,
+        )  # fmt: skip
 
     head = move(outline.head_bytes, DRAM_READ, 0)
     steps.depend(np.repeat(head, 2), np.array([steps.inputs_ready, steps.engine_ready]))
@@ -338,6 +341,7 @@ class Stream:
             DRAM.name, link.cycles(moved_in), at=at, stage=LOAD, latency_cycles=link.delay,
             action=DRAM_READ, count=moved_in,
         )  # fmt: skip
+        link.tally(steps, moved_in, write=False)
         compute = steps.add(
             self.unit, self.compute_cycles(elements), at=at, stage=COMPUTE,
             latency_cycles=self.latency_cycles, action=self.action,
@@ -352,9 +356,10 @@ class Stream:
             )  # fmt: skip
             steps.depend(finished, compute)
         store = steps.add(
-            DRAM.name, link.cycles(moved_out), at=at, stage=STORE, latency_cycles=link.delay,
-            action=DRAM_WRITE, count=moved_out,
+            DRAM.name, link.cycles(moved_out, write=True), at=at, stage=STORE,
+            latency_cycles=link.delay, action=DRAM_WRITE, count=moved_out,
         )  # fmt: skip
+        link.tally(steps, moved_out, write=True)
         steps.depend(load, steps.inputs_ready)
         steps.depend(load[:2], steps.engine_ready)
         steps.depend(load[2:], compute[:-2])
