@@ -234,7 +234,8 @@ class PimMachine(BankProducts[S]):
         shape = self.dram.organisation
         units = spec.channels * (shape.banks // spec.units.banks_per_unit)
         lanes = shape.burst_bytes // ceil_bytes(1, spec.mac_dtype)
-        sums = spec.units.accumulators * ceil_bytes(lanes, spec.accumulate_dtype)
+        kept = max(1, spec.units.result_bytes // ceil_bytes(1, spec.mac_dtype))
+        sums = spec.units.accumulators * ceil_bytes(kept, spec.accumulate_dtype)
         return (
             Component(
                 name="bank MACs", kind="mac", actions=(MAC,), instances=units * lanes,

@@ -128,6 +128,7 @@ def totals(result: Result) -> Table:
         ("dense", rate(result.dense_tops), _macs(result.macs, "in the dense model")),
         ("peak", rate(result.peak_tops), "dense; 1 MAC = 2 OP"),
         ("DRAM", q.with_unit(result.dram_bytes, "B", 4), "moved"),
+        *_row_hits(result.counters),
         ("area", q.area(result.area_mm2), split(result.area_mm2_by_part)),
         ("assumed", str(len(result.assumptions)), "values; --assumptions lists them"),
     ]
@@ -138,6 +139,15 @@ def totals(result: Result) -> Table:
     for row in rows:
         grid.add_row(*row)
     return grid
+
+
+def _row_hits(counters: Mapping[str, int]) -> list[tuple[str, str, str]]:
+    """How often an access found its row open, where a machine steps its DRAM's commands."""
+    accesses = counters.get("row_hit", 0) + counters.get("row_miss", 0)
+    if not accesses:
+        return []
+    hits = q.share(counters.get("row_hit", 0) / accesses)
+    return [("row hits", hits, f"of {accesses:,} column accesses")]
 
 
 def rate(tops: float) -> str:
