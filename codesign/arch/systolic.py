@@ -4,6 +4,7 @@ DRAM.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping as MappingABC
 from collections.abc import Sequence
@@ -181,9 +182,9 @@ class SystolicMachine(Machine[S]):
             cols=array.cols,
             accumulate_latency=array.accumulate_latency,
             interleave=array.interleave,
-            feed_slots=max(1, int(np.ceil(feed)), int(np.ceil(drain))),
-            load_cycles_per_slot=max(1, int(np.ceil(load))),
-            drain_cycles_per_row=max(1, int(np.ceil(drain))),
+            feed_slots=max(1, math.ceil(feed), math.ceil(drain)),
+            load_cycles_per_slot=max(1, math.ceil(load)),
+            drain_cycles_per_row=max(1, math.ceil(drain)),
         )
 
     def stored_bytes(self, op: Op, sparse: Sparse) -> int:

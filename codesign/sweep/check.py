@@ -149,6 +149,15 @@ def _faults(study: Study, document: Document) -> Iterator[Fault]:
             near = did_you_mean(limit.figure, known)
             rule = f"{limit.figure} is no figure of a design"
             yield fault(("constraints", i), rule, None, near)
+    for root, key, value in (
+        ("workload", "name", study.base_workload.name),
+        ("workload", "dtype", study.base_workload.dtype),
+        ("sparsity", "pattern", study.base_sparsity.pattern),
+        ("sparsity", "method", study.base_sparsity.method),
+    ):
+        if value is not None:
+            for _, shown, rule, near in _choice_faults(root, key, Parameter(values=(value,))):
+                yield fault((root, key), rule, shown, near)
     machines, broken = _machines(study)
     for where, value, rule, near in broken:
         yield fault(where, rule, value, near)

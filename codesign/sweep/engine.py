@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from codesign import __version__
 from codesign.arch import families
 from codesign.arch.base import AnyMachine, Fidelity
-from codesign.config import CodesignError, Document, load_spec
+from codesign.config import CodesignError, Document, Spec, fingerprint, load_spec
 from codesign.metrics.objective import chooser
 from codesign.sweep.accuracy import accuracy_of
 from codesign.sweep.design import Base, Point
@@ -33,6 +37,7 @@ class Outcome:
     error: str | None
     duration_s: float
     arch_fingerprint: str = ""
+    """Of the machine's file and of what is set in it."""
     trace_fingerprint: str = ""
     version: str = __version__
 
@@ -45,6 +50,13 @@ class Engine:
         self._evaluator = Evaluator()
         self._traces: dict[object, Trace] = {}
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def warm(self) -> None:
+        """Load compiled code, so that the first point takes no longer than the others."""
+        tiny = load_workload("gemm:8,8,8")
+        with suppress(CodesignError):
+            machine = self.machine(self._base.study.base_arch.model_dump(mode="json"))
+            self._evaluator.figures(tiny, machine, fidelity=Fidelity.TILE, seed=0)
 
     def evaluate(self, point: Point) -> Outcome:
         """The outcome of a point; whatever goes wrong in it is its error."""
@@ -65,7 +77,7 @@ class Engine:
         config = point.config
         machine = self.machine(config["arch"])
         trace = self.trace(config["workload"], config["sparsity"])
-        marks["arch_fingerprint"] = machine.spec.fingerprint
+        marks["arch_fingerprint"] = fingerprint([config["arch"]["file"], config["arch"]["set"]])
         marks["trace_fingerprint"] = trace.fingerprint
         mapping = config["mapping"]
         searched = mapping["mapper"] != "heuristic"
@@ -85,7 +97,10 @@ class Engine:
         """The machine of a configuration."""
         document: Document = self._base.machines[chosen["name"]]
         family = families()[document.data["machine"]]
-        return family(load_spec(family.spec_type, document, chosen["set"]))
+        spec = _quick_spec(family.spec_type, document.data, chosen["set"])
+        return family(
+            load_spec(family.spec_type, document, chosen["set"]) if spec is None else spec
+        )
 
     def trace(self, chosen: Mapping[str, Any], sparsity: Mapping[str, Any]) -> Trace:
         """The sparse trace of a configuration."""
@@ -126,3 +141,26 @@ class Engine:
         if not path.exists():
             path.write_text(self._base.workloads[name], encoding="utf-8")
         return str(path)
+
+
+def _quick_spec(kind: type[Spec], data: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
+    """What load_spec makes of values at paths that the file has; None where it has to say more."""
+    copied: dict[str, Any] = dict(data)
+    fresh = {(): copied}
+    for path, value in values.items():
+        *above, last = path.split(".")
+        inner, place = copied, ()
+        for name in above:
+            place = (*place, name)
+            if place not in fresh:
+                if not isinstance(inner.get(name), dict):
+                    return None
+                inner[name] = fresh[place] = dict(inner[name])
+            inner = fresh[place]
+        if last not in inner or isinstance(inner[last], dict | list):
+            return None
+        inner[last] = value
+    try:
+        return kind.model_validate_json(json.dumps(copied))
+    except (ValidationError, ValueError, TypeError):
+        return None

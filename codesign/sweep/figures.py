@@ -108,8 +108,11 @@ class Evaluator:
     """
 
     def __init__(self) -> None:
-        self._mappings: ReadMemo[Mapping] = ReadMemo(50 * _RUNS_KEPT)
-        self._costs: ReadMemo[OpCost] = ReadMemo(_STEPS_KEPT, lambda c: len(c.lowered.program) + 20)
+        paths: dict[Any, Any] = {}
+        self._mappings: ReadMemo[Mapping] = ReadMemo(50 * _RUNS_KEPT, paths=paths)
+        self._costs: ReadMemo[OpCost] = ReadMemo(
+            _STEPS_KEPT, lambda c: len(c.lowered.program) + 20, paths
+        )
         self._prices: ReadMemo[Prices] = ReadMemo(_RUNS_KEPT)
         self._runs: dict[tuple[object, ...], _Run] = {}
         self._shapes: dict[object, int] = {}

@@ -77,8 +77,8 @@ class ProcessPool:
 
     @property
     def pids(self) -> list[int]:
-        """Process numbers of the workers."""
-        return [worker.process.pid or 0 for worker in self._workers]
+        """Process numbers of the workers that have begun."""
+        return [worker.process.pid or 0 for worker in self._workers if worker.ready]
 
     def submit(self, points: Sequence[Point]) -> None:
         """Take points to be evaluated."""
@@ -236,6 +236,7 @@ def _work(
     """The life of a worker: points in, outcomes out, until the pipe ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     made = engine(base)
+    made.warm()
     if memory_bytes is not None:
         _limit_memory(memory_bytes)
     try:

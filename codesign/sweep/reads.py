@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable
+from itertools import count
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
@@ -67,61 +68,90 @@ def reads_of(spec: Spec, compute: Callable[[Any], V]) -> tuple[V, tuple[str, ...
     return value, WHOLE if WHOLE[0] in log else tuple(sorted(log))
 
 
+class _Paths:
+    """A set of dotted paths, and numbers for the values that specifications have there."""
+
+    __slots__ = ("_get", "_numbers")
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._get: Callable[[Any], Hashable] = attrgetter(*names) if names else lambda _: ()
+        self._numbers: dict[Hashable, int] = {}
+
+    def number(self, spec: Spec) -> int:
+        """Equal for specifications that agree here; TypeError where a value cannot be compared."""
+        if len(self._numbers) >= _MOST_VALUES:
+            self._numbers.clear()
+        return self._numbers.setdefault(self._get(spec), next(_fresh))
+
+
+_MOST_VALUES = 100_000
+_fresh = count()
+
+
 class View:
-    """A specification and its values at sets of paths, each looked up once."""
+    """A specification and the numbers of its values at sets of paths, each looked up once."""
 
     __slots__ = ("_known", "spec")
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
-        self._known: dict[tuple[str, ...], Hashable] = {}
+        self._known: dict[_Paths, int] = {}
 
-    def at(self, paths: tuple[str, ...]) -> Hashable:
-        """The values at some paths; CodesignError never, TypeError where one cannot be compared."""
+    def at(self, paths: _Paths) -> int:
+        """The number of the values at some paths."""
         known = self._known.get(paths)
         if known is None:
-            known = attrgetter(*paths)(self.spec) if paths else ()
-            hash(known)
-            self._known[paths] = known
+            known = self._known[paths] = paths.number(self.spec)
         return known
 
 
 class ReadMemo(Generic[V]):
     """Answers of computations by key and by the fields that they read; the oldest are dropped.
 
-    `weigh` gives an answer's size; all answers together weigh at most `capacity`.
+    `weigh` gives an answer's size; all answers together weigh at most `capacity`. Memos that share
+    `paths` look values up once for all of them.
     """
 
-    def __init__(self, capacity: int, weigh: Callable[[V], int] = lambda _: 1) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        weigh: Callable[[V], int] = lambda _: 1,
+        paths: dict[tuple[str, ...], _Paths] | None = None,
+    ) -> None:
         self._capacity, self._weigh = capacity, weigh
-        self._answers: dict[Hashable, dict[tuple[str, ...], dict[Hashable, V]]] = {}
-        self._order: deque[tuple[dict[Hashable, V], Hashable, int]] = deque()
+        self._paths = {} if paths is None else paths
+        self._answers: dict[Hashable, dict[_Paths, dict[int, V]]] = {}
+        self._order: deque[tuple[dict[int, V], int, int]] = deque()
         self._weight = 0
         self.hits = 0
         self.misses = 0
 
     def get(self, key: Hashable, view: View, compute: Callable[[Any], V]) -> V:
         """The answer for a key and a specification, computed on a stand-in if it is not known."""
-        by_paths = self._answers.setdefault(key, {})
+        by_paths = self._answers.get(key)
+        if by_paths is None:
+            by_paths = self._answers[key] = {}
         for paths, answers in by_paths.items():
-            values = view.at(paths)
-            if values in answers:
+            known = answers.get(view.at(paths))
+            if known is not None:
                 self.hits += 1
-                return answers[values]
+                return known
         self.misses += 1
-        answer, paths = reads_of(view.spec, compute)
+        answer, names = reads_of(view.spec, compute)
         try:
-            values = view.at(paths)
+            place = view.at(paths := self._set(names))
         except TypeError:
-            paths = WHOLE
-            values = view.at(paths)
+            place = view.at(paths := self._set(WHOLE))
         answers = by_paths.setdefault(paths, {})
-        answers[values] = answer
+        answers[place] = answer
         weight = self._weigh(answer)
-        self._order.append((answers, values, weight))
+        self._order.append((answers, place, weight))
         self._weight += weight
         while self._weight > self._capacity and len(self._order) > 1:
             oldest, at, freed = self._order.popleft()
             oldest.pop(at, None)
             self._weight -= freed
         return answer
+
+    def _set(self, names: tuple[str, ...]) -> _Paths:
+        return self._paths.setdefault(names, _Paths(names))
