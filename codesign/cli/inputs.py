@@ -17,33 +17,74 @@ if TYPE_CHECKING:
     from codesign.arch.base import AnyMachine
     from codesign.metrics.result import Result
     from codesign.trace.op import Trace
+    from codesign.trace.recipe import Recipe
     from codesign.trace.sparsify import Weights
 
 
 def read_trace(source: str, size: Size) -> Trace:
-    """The dense trace of a workload's name or file, `gemm:M,N,K`, or `torch:module:factory`."""
-    if source.startswith("torch:"):
-        return read_module(source, size)[0]
-    from codesign.trace.workload import load_workload
-
-    return load_workload(source, **_asked(size))
+    """The dense trace of a workload's name or file, `gemm:M,N,K`, or a source of `extract`."""
+    return read_source(source, size)[0]
 
 
-def read_module(source: str, size: Size, *, real: bool = False) -> tuple[Trace, Weights | None]:
-    """The trace of `torch:module:factory` and, with `real`, the weights of the module.
+def read_source(
+    source: str,
+    size: Size,
+    *,
+    real: bool = False,
+    via: str = "auto",
+    assume: float | None = None,
+    recipe: Recipe | None = None,
+) -> tuple[Trace, Weights | None]:
+    """The trace of a source run as the recipe says and, with `real`, its weights.
 
-    Raises CodesignError for sizes that only workloads have.
+    Raises CodesignError for sizes that the source does not have.
     """
+    from codesign.trace.extract import SOURCES
+
+    foreign = source.partition(":")[0] in SOURCES
+    if not foreign and (real or via != "auto" or assume is not None):
+        from codesign.config import CodesignError
+
+        option = "--real" if real else "--via" if via != "auto" else "--assume"
+        raise CodesignError(f"{option} is for {', '.join(f'{kind}:' for kind in SOURCES)}")
+    weights: list[Weights] = []
+
+    def plain() -> Trace:
+        if not foreign:
+            from codesign.trace.workload import load_workload
+
+            return load_workload(source, **_asked(size))
+        trace, found = _foreign(source, size, real=real, via=via, assume=assume)
+        weights.append(found)
+        return trace
+
+    if recipe is None:
+        trace = plain()
+    else:
+        from codesign.trace import model
+        from codesign.trace.recipe import follow
+
+        asked = _asked(size)
+        phase = asked.pop("phase", None)
+        if recipe.made_by and "image" in asked:
+            from codesign.config import CodesignError
+
+            raise CodesignError(f"--image does not go with {recipe.made_by[0]}")
+        whole = model.Size(**{key: value for key, value in asked.items() if key != "image"})
+        trace = follow(recipe, source, phase, whole, plain)
+    return trace, weights[0] if real and weights else None
+
+
+def _foreign(
+    source: str, size: Size, *, real: bool, via: str, assume: float | None
+) -> tuple[Trace, Weights]:
     from codesign.config import CodesignError
     from codesign.trace.extract import extract_with_weights
 
     asked = _asked(size)
-    if foreign := {"context", "image"} & asked.keys():
-        raise CodesignError(
-            f"--{min(foreign)} is for workloads by name; a module takes its inputs from the factory"
-        )
-    trace, weights = extract_with_weights(source, real=real, **asked)
-    return trace, weights if real else None
+    if "image" in asked:
+        raise CodesignError("--image is for workloads by name")
+    return extract_with_weights(source, real=real, via=via, assume=assume, **asked)
 
 
 def _asked(size: Size) -> dict[str, Any]:

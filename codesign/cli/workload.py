@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -39,7 +40,7 @@ def list_(as_json: bool) -> None:
         published = [with_unit(float(n), "") if isinstance(n, int) else MISSING for n in counts]
         grid.add_row(name, str(facts["description"]), *published)
     show(grid)
-    show("also: a YAML file, a trace, gemm:M,N,K, torch:package.module:factory")
+    show("also: a YAML file, a trace, gemm:M,N,K, and the sources of `codesign extract`")
 
 
 @command.command("show")
@@ -47,17 +48,27 @@ def list_(as_json: bool) -> None:
 @options.size_options
 @options.as_json
 @click.option("--per-op", is_flag=True, help="One row for each operator.")
+@click.option(
+    "--svg", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    help="Also draw the graph of operators there.",
+)  # fmt: skip
 def show_(
     workload: str,
     size: options.Size,
     as_json: bool,
     per_op: bool,
+    svg: Path | None,
 ) -> None:
     """Show the operators of a workload, with no machine in sight."""
     from codesign.cli import inputs
     from codesign.report.quantities import with_unit
+    from codesign.trace.totals import intensity_flop_per_byte, traffic
 
     trace = inputs.read_trace(workload, size)
+    if svg is not None:
+        from codesign.report.trace_graph import trace_graph
+
+        svg.write_text(trace_graph(trace), encoding="utf-8")
     if as_json:
         print_json(_plain(trace))
         return
@@ -68,14 +79,27 @@ def show_(
         f"{trace.parameter_count:,} parameters, {with_unit(trace.macs, 'MAC', 4)} "
         f"({with_unit(2 * trace.macs, 'FLOP', 4)}), {len(trace)} operators"
     )
+    touched = traffic(trace)
+    shares = ((touched.weights, "weights"), (touched.products, "other operands of products"))
+    parts = [f"{with_unit(size, 'B', 4)} of {name}" for size, name in shares]
+    show(
+        f"{with_unit(touched.total, 'B', 4)} touched ({', '.join(parts)}), "
+        f"{intensity_flop_per_byte(trace):.4g} FLOP/B"
+    )
 
 
 def _plain(trace: Trace) -> dict[str, object]:
+    from codesign.trace.totals import intensity_flop_per_byte, traffic
+
+    touched = traffic(trace)
     return {
         "workload": trace.name,
         "meta": dict(trace.meta),
         "parameters": trace.parameter_count,
         "macs": trace.macs,
+        "bytes": touched.total,
+        "weight_bytes": touched.weights,
+        "flop_per_byte": intensity_flop_per_byte(trace),
         "fingerprint": trace.fingerprint,
         "ops": [
             {
@@ -92,6 +116,7 @@ def _plain(trace: Trace) -> dict[str, object]:
                 "weight": op.weight,
                 "pattern": str(op.b_pattern),
                 "macs": op.macs,
+                "bytes": traffic([op]).total,
                 "deps": list(op.deps),
             }
             for op in trace.ops

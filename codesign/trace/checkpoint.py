@@ -81,9 +81,10 @@ def load_checkpoint(
     """The trace of a checkpoint with the masks of its weights, and with `real` the weights.
 
     With a config.json beside it the trace is that of the model, else one linear layer for each
-    matrix, in the order of the file, on `batch` x `seq` rows. Weights with fewer than 99 % non-
-    zeros get their mask, and the N:M pattern that it fills, or `unstructured`. Raises CodesignError for
-    damaged files, for checkpoints with code in them (nothing is executed), for weights that are
+    matrix, in the order of the file, on `batch` x `seq` rows. Weights with fewer than 99 % of them
+    non-zero get their mask, and the N:M pattern that it fills, or `unstructured`. Raises
+    CodesignError for damaged files, for checkpoints with code in them (nothing is executed), for
+    weights that are
     NaN and get a mask, and for training: masks say nothing of gradients.
     """
     if phase == "training":

@@ -101,7 +101,7 @@ def _transformers() -> Any:
         raise CodesignError(
             "running a Hugging Face module needs transformers: pip install 'codesign[hf]'"
         ) from None
-    transformers.logging.set_verbosity_error()
+    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     AttentionInterface.register(_OURS, _attention)
     AttentionMaskInterface.register(_OURS, _no_mask)
     try:
