@@ -114,8 +114,9 @@ class Channel:
 def _work(channel: Channel, columns: bytes, writes: bytes, reads: bytes, start: bytes) -> Work:
     cells = Cells(*(np.frombuffer(b, dtype=np.int64) for b in (columns, writes, reads, start)))
     stream = channel.stream(cells)
-    cycles = channel.cycles(channel.clocks(stream))
-    extra, runs = refresh_cost(channel, cells, cycles, len(stream.command))
+    clocks = channel.clocks(stream)
+    cycles = channel.cycles(clocks)
+    extra, runs = refresh_cost(channel, cells, stream, clocks)
     return Work(
         cycles=cycles,
         refresh_cycles=extra,
@@ -127,8 +128,12 @@ def _work(channel: Channel, columns: bytes, writes: bytes, reads: bytes, start: 
     )
 
 
-def refresh_cost(channel: Channel, cells: Cells, cycles: int, commands: int) -> tuple[int, int]:
+def refresh_cost(
+    channel: Channel, cells: Cells, free: CommandStream, clocks: Int64
+) -> tuple[int, int]:
     """Cycles that refresh adds to a number of runs of the same work, and that number.
+
+    `free` and `clocks` are one run without refresh.
 
     The work is repeated until some refreshes fall due. Each is sent at the first change of a row
     after it is due, so that none is early and none breaks into a row.
@@ -137,10 +142,13 @@ def refresh_cost(channel: Channel, cells: Cells, cycles: int, commands: int) -> 
     interval = timing["nREFI"]
     if channel.dram.refresh == "off":
         return 0, 1
-    runs = max(1, min(-(-REFRESHES_SEEN * interval // cycles), MOST_COMMANDS // commands))
-    looped = cells.looped(runs, channel.array.row_columns)
-    free = channel.stream(looped)
-    clocks = channel.clocks(free)
+    cycles = channel.cycles(clocks)
+    runs = max(1, min(-(-REFRESHES_SEEN * interval // cycles), MOST_COMMANDS // len(clocks)))
+    looped = cells
+    if runs > 1:
+        looped = cells.looped(runs, channel.array.row_columns)
+        free = channel.stream(looped)
+        clocks = channel.clocks(free)
     rows = clocks[free.safe]
     due = np.zeros(len(rows), dtype=np.int64)
     sent = 0

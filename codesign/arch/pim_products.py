@@ -36,8 +36,8 @@ CHANNEL, LOGIC, PINS = "channel", "logic", "pins"
 
 _MEASURED, _NEAR = 4, 1.5
 """Mappings whose commands are run before one is chosen: so many, within this factor of the best."""
-_SAMPLED = 8
-"""Channels that are run for that."""
+_SAMPLED, _LONG = 8, 1 << 14
+"""Channels that are run for that; two if each has more columns than `_LONG`."""
 
 S = TypeVar("S", bound=PimSpec)
 
@@ -303,7 +303,9 @@ class BankProducts(Machine[S]):
     def _measure(self, op: Op, plan: Plan) -> float:
         """Cycles of a mapping with the commands of some channels, the first and last among them."""
         channel, layout = self.channel(op), plan.layout
-        places = np.linspace(0, channel.array.channels - 1, _SAMPLED).astype(int)
+        share = int(layout.columns.sum(axis=(1, 2)).mean()) * layout.groups * layout.products
+        sampled = _SAMPLED if share < _LONG * channel.array.channels else 2
+        places = np.linspace(0, channel.array.channels - 1, sampled).astype(int)
         tried = (channel_cells(layout, channel.array, int(at)) for at in np.unique(places))
         busy = max(channel.work(cells).busy_cycles(1) for cells in tried if cells is not None)
         sums = self._sum_cycles(op, layout, layout.tokens)

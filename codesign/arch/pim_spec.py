@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, model_validator
 
 from codesign.arch.base import ArchSpec
 from codesign.arch.parts import EnergyOverrides, VectorUnit
@@ -52,7 +52,7 @@ class PimSpec(ArchSpec):
 
     dram: str
     channels: int = Field(ge=1, le=1024)
-    timings: dict[str, int] = Field(
+    timings: dict[str, NonNegativeInt] = Field(
         default_factory=dict, description="cycles that replace those of the DRAM"
     )
     refresh: bool
@@ -73,6 +73,9 @@ class PimSpec(ArchSpec):
         for name in self.timings:
             if name not in preset.timings:
                 raise CodesignError(f"timings: {self.dram} has no timing {name!r}")
+        cycles = {**preset.cycles, **self.timings}
+        if 2 * cycles["nRFC"] > cycles["nREFI"]:
+            raise CodesignError("timings: refresh (nRFC) takes more than half of nREFI")
         if preset.organisation.banks % self.units.banks_per_unit:
             raise CodesignError(
                 "units.banks_per_unit: the banks of a channel are no multiple of it"

@@ -186,6 +186,8 @@ def test_banks_and_logic_that_overlap_are_never_slower() -> None:
     ("path", "value", "message"),
     [
         ("timings.nRPX", 3, "no timing"),
+        ("timings.nREFI", 900, "more than half"),
+        ("timings.nRP", -1, "must be >= 0"),
         ("units.banks_per_unit", 3, "multiple"),
         ("units.input_buffer_bytes", 64, "at least the 512"),
         ("dram", "gddr7", "no DRAM preset"),
@@ -193,8 +195,9 @@ def test_banks_and_logic_that_overlap_are_never_slower() -> None:
 )
 def test_files_that_make_no_sense_are_refused(path: str, value: object, message: str) -> None:
     changes: dict[str, object] = {path: value}
-    if path == "timings.nRPX":
-        changes = {"timings": {"nRPX": value}, "sources": with_source("timings")}
+    if path.startswith("timings."):
+        timings = {path.removeprefix("timings."): value}
+        changes = {"timings": timings, "sources": with_source("timings")}
     with pytest.raises(ConfigError, match=message):
         load_arch("pim_gpt", changes)
 
