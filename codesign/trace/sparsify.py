@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from codesign.config import CodesignError, did_you_mean
 from codesign.sparsity.mask import Mask
-from codesign.sparsity.pattern import NM, Pattern, parse_pattern
+from codesign.sparsity.pattern import NM, Pattern, Unstructured, parse_pattern
 from codesign.trace.op import Kind, Op, Phase, Trace
 
 Weights = Mapping[str, NDArray[Any]]
@@ -137,6 +137,18 @@ def sparsify(
         "weighted_layers": len(layers),
     }
     return replace(trace, ops=tuple(ops), masks=masks, meta=meta)
+
+
+def matched_layers(trace: Trace, where: str | Sequence[str] = "*") -> tuple[str, ...]:
+    """Names of the forward products with weights that `where` matches.
+
+    As in `sparsify`, "*" leaves out the first and the last layer. Raises CodesignError for globs
+    that match nothing.
+    """
+    rules = _rules(Unstructured(0.5), where)
+    layers = [op for op in trace if op.phase in _FORWARD_PHASES and _weighted(op)]
+    skipped = _first_and_last(trace, layers) if set(rules) == {"*"} else set()
+    return tuple(_assign(trace, layers, rules, skipped))
 
 
 def effective_macs(op: Op, mask: Mask | None = None) -> int:
@@ -288,20 +300,20 @@ def _project(op: Op, pattern: Pattern, weights: Weights, method: Method) -> Mask
     out: list[Mask] = []
     for matrix in forward:
         inherits = method.nested or not isinstance(pattern, NM)
-        allowed = _turned(pattern.project(matrix).to_dense(), taps) if inherits else None
-        turned = _turned(matrix, taps)
+        allowed = turned(pattern.project(matrix).to_dense(), taps) if inherits else None
+        by_input = turned(matrix, taps)
         if isinstance(pattern, NM):
-            kept = pattern.project(turned if allowed is None else turned * allowed).to_dense()
+            kept = pattern.project(by_input if allowed is None else by_input * allowed).to_dense()
             allowed = kept if allowed is None else kept & allowed
         assert allowed is not None
         out.append(Mask.from_dense(allowed))
     return _stacked(out)
 
 
-def _turned(matrix: NDArray[Any], taps: int) -> NDArray[Any]:
+def turned(matrix: NDArray[Any], taps: int) -> NDArray[Any]:
     """[out, taps * in] to [in, taps * out], channels innermost as in backward-data."""
-    turned = matrix.reshape(matrix.shape[0], taps, -1).transpose(2, 1, 0)
-    return np.ascontiguousarray(turned).reshape(turned.shape[0], -1)
+    by_input = matrix.reshape(matrix.shape[0], taps, -1).transpose(2, 1, 0)
+    return np.ascontiguousarray(by_input).reshape(by_input.shape[0], -1)
 
 
 def _matrices(op: Op, weight: NDArray[Any]) -> NDArray[Any]:

@@ -1,0 +1,68 @@
+"""Masks of a trained model become the masks of a trace, forward and backward."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from codesign.config import CodesignError
+from codesign.sparsity.mask import Mask
+from codesign.sparsity.pattern import NM, Pattern, Unstructured
+from codesign.trace.op import Kind, Op, Phase, Trace
+from codesign.trace.real_masks import mask_shape, pattern_of
+from codesign.trace.sparsify import Method, turned
+
+
+def with_masks(
+    trace: Trace,
+    masks: Mapping[str, Mask],
+    backward_masks: Mapping[str, Mask],
+    pattern: Pattern,
+    method: Method,
+) -> Trace:
+    """The trace with masks by parameter name on the weighted products that `method` makes sparse.
+
+    Masks are [n, k] of the forward product, those of backward-data too (default: the forward ones);
+    they are turned for the operator that reads them. An operator keeps `pattern` where its mask
+    fits, else it gets the one that its mask fills. Raises CodesignError for a mask of another
+    shape.
+    """
+    ops: list[Op] = []
+    kept = dict(trace.masks)
+    for op in trace:
+        backward = op.phase is Phase.BACKWARD_DATA
+        reads = method.backward_data if backward else method.forward
+        mask = masks.get(str(op.weight))
+        if mask is None or not reads or not _reads_weight(op):
+            ops.append(op)
+            continue
+        if backward:
+            mask = _turned(backward_masks.get(str(op.weight), mask), op)
+        if mask.shape != mask_shape(op):
+            raise CodesignError(f"{op.name}: a mask of shape {mask_shape(op)}, got {mask.shape}")
+        kept.pop(op.name, None)
+        fitting = _fitting(pattern if not backward or isinstance(pattern, NM)
+                           else pattern.transpose(), mask)  # fmt: skip
+        if not fitting.is_dense:
+            kept[op.name] = mask
+        ops.append(replace(op, b_pattern=fitting))
+    return replace(trace, ops=tuple(ops), masks=kept)
+
+
+def _reads_weight(op: Op) -> bool:
+    return op.kind in (Kind.GEMM, Kind.CONV) and op.phase is not Phase.BACKWARD_WEIGHT
+
+
+def _fitting(pattern: Pattern, mask: Mask) -> Pattern:
+    if not isinstance(pattern, Unstructured) and not pattern.is_dense and pattern.accepts(mask):
+        return pattern
+    return pattern_of(mask)
+
+
+def _turned(mask: Mask, op: Op) -> Mask:
+    """[groups * out, taps * in] as backward-data reads it: [groups * in, taps * out]."""
+    taps = 1 if op.conv is None else op.conv.kernel_h * op.conv.kernel_w
+    groups = np.split(mask.to_dense(), op.groups)
+    return Mask.from_dense(np.concatenate([turned(part, taps) for part in groups]))

@@ -1,0 +1,100 @@
+"""One layer with a weight that a sparsifier works on, and the matrix that its masks speak of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from codesign.config import CodesignError
+from codesign.sparsity.mask import Mask
+
+Layer = nn.Linear | nn.Conv2d
+
+
+@dataclass(eq=False)
+class Target:
+    """A linear layer or a convolution, its name in the model, and the masks that it carries.
+
+    Masks are boolean [n, k] in the layout of a trace: n outputs; k inputs, or (kernel_h, kernel_w,
+    in_channels / groups) with channels innermost. `backward_mask` speaks of the same matrix, not of
+    its transpose, and is None where backward-data reads the forward weight. `state` holds what else
+    a method remembers, by name.
+    """
+
+    name: str
+    layer: Layer
+    mask: Tensor | None = None
+    backward_mask: Tensor | None = None
+    state: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Name of the parameter: the `weight` of the operators of a trace of the model."""
+        return f"{self.name}.weight" if self.name else "weight"
+
+    @property
+    def weight(self) -> Tensor:
+        return self.layer.weight
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Outputs and elements per output."""
+        return self.weight.shape[0], self.weight[0].numel()
+
+    @property
+    def taps(self) -> int:
+        """Kernel positions: k is taps times the input channels of a group."""
+        return 1 if self.weight.ndim == 2 else self.weight.shape[2] * self.weight.shape[3]
+
+    def rows(self, weight: Tensor | None = None) -> Tensor:
+        """A tensor of the weight's shape (default: the weight, detached) as a matrix [n, k]."""
+        tensor = self.weight.detach() if weight is None else weight
+        if tensor.ndim == 2:
+            return tensor
+        return tensor.permute(0, 2, 3, 1).reshape(tensor.shape[0], -1)
+
+    def shaped(self, rows: Tensor) -> Tensor:
+        """A matrix [n, k] in the shape of the weight."""
+        if self.weight.ndim == 2:
+            return rows
+        out, channels, height, width = self.weight.shape
+        return rows.reshape(out, height, width, channels).permute(0, 3, 1, 2)
+
+    def by_input(self, rows: Tensor) -> Tensor:
+        """A matrix [n, k] as backward-data reads it: [in, taps * n], n innermost."""
+        n = rows.shape[0]
+        return rows.reshape(n, self.taps, -1).permute(2, 1, 0).reshape(-1, self.taps * n)
+
+    def by_output(self, turned: Tensor) -> Tensor:
+        """The inverse of `by_input`."""
+        n, k = self.shape
+        return turned.reshape(k // self.taps, self.taps, n).permute(2, 1, 0).reshape(n, k)
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """The layer's input as the rows of its product, [tokens, k] (groups = 1 only)."""
+        if isinstance(self.layer, nn.Linear):
+            return x.reshape(-1, x.shape[-1])
+        layer = self.layer
+        if layer.groups != 1:
+            raise CodesignError(f"{self.name}: calibration of grouped convolutions is not known")
+        if isinstance(layer.padding, str):
+            raise CodesignError(f"{self.name}: padding is given in elements, not as a word")
+        columns = torch.nn.functional.unfold(
+            x,
+            layer.kernel_size,
+            layer.dilation,
+            layer.padding,
+            layer.stride,
+        )
+        batch, _, places = columns.shape
+        channels = layer.in_channels
+        by_tap = columns.reshape(batch, channels, -1, places).permute(0, 3, 2, 1)
+        return by_tap.reshape(batch * places, -1)
+
+
+def as_mask(kept: Tensor) -> Mask:
+    """A boolean matrix as a packed mask."""
+    return Mask.from_dense(np.ascontiguousarray(kept.detach().cpu().numpy()))
