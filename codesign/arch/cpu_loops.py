@@ -15,6 +15,7 @@ from pydantic import Field
 
 from codesign.config import Spec
 from codesign.schedule.program import Int64
+from codesign.sparsity.mask import Mask
 
 Kernel = Literal["dense", "depthwise", "items", "rows"]
 """`items`: a kept weight is broadcast to a vector of items (rows of A); `rows`: the kept weights of
@@ -75,6 +76,9 @@ class Engine(Spec):
     sparse_efficiency: float = Field(gt=0, le=1, description="of the rate that ports allow")
     index_bytes: int = Field(ge=1, le=8, description="place of a kept unit of weights")
     row_cycles: int = Field(ge=0, description="begin and end of a row of kept weights")
+    requantise_cycles: int = Field(
+        ge=0, description="a vector of 32-bit values from or to 8 bits: scale, round, saturate"
+    )
     launch_cycles: int = Field(ge=0, description="start of an operator on all cores")
     fuses_activations: bool
     """Whether element-wise work of one pass happens on results while they are in registers."""
@@ -184,3 +188,13 @@ def busiest(units: Int64, passes: int, cores: int) -> tuple[int, int]:
         best = found if best is None or found < best else best
     assert best is not None
     return best
+
+
+def kept_units(mask: Mask, unit: Unit) -> Int64:
+    """Units of every row of units that keep anything."""
+    if unit == Unit(1, 1):
+        return mask.lane_counts(1)[:, 0]
+    if unit.rows == 1:
+        return np.asarray(np.count_nonzero(mask.group_counts(unit.cols), axis=1), dtype=np.int64)
+    counts = mask.tile_counts(unit.rows, unit.cols)
+    return np.asarray(np.count_nonzero(counts, axis=1), dtype=np.int64)

@@ -26,6 +26,7 @@ from codesign.arch.cpu_loops import (
     busiest,
     dense_cycles,
     item_loops,
+    kept_units,
     row_loop,
 )
 from codesign.arch.parts import Component, DramLink
@@ -33,7 +34,6 @@ from codesign.config import CodesignError
 from codesign.schedule.program import COMPUTE, LOAD, STORE, Int64, Program, Steps
 from codesign.schedule.program import Unit as Server
 from codesign.schedule.streaming import DRAM, DRAM_READ, DRAM_WRITE, MAC, Link, share
-from codesign.sparsity.mask import Mask
 from codesign.sparsity.pattern import NM, Block, Rows
 from codesign.trace.op import Kind, Op, Phase, ceil_bytes
 from codesign.trace.sparsify import effective_macs
@@ -185,14 +185,14 @@ class CpuSparse(Machine[CpuSpec]):
         if unit == Unit(1, 1):
             return np.full(op.n, max(1, round(op.b_pattern.density * op.k)))
         patch = op.b_pattern.sample(min(op.n, _PATCH_ROWS), op.k, _PATCH_SEED)
-        mean = _kept_units(patch, unit).mean()
+        mean = kept_units(patch, unit).mean()
         return np.full(-(-op.n // unit.rows), max(1, int(mean.round())))
 
     def kept_units(self, op: Op, sparse: Sparse) -> Int64:
         """Kept units of every row of units: of the mask, or as expected."""
         if sparse.mask is None:
             return self._expected_units(op)
-        return _kept_units(sparse.mask, self.unit(op))
+        return kept_units(sparse.mask, self.unit(op))
 
     def _dense_cycles(self, shape: Shape) -> float:
         engine = self.spec.engine
@@ -230,7 +230,8 @@ class CpuSparse(Machine[CpuSpec]):
         return 0 if self._stays(held) else held
 
     def _stays(self, size_bytes: int) -> bool:
-        return self.spec.engine.weights_stay and self.resident(size_bytes)
+        last = self.spec.caches.last
+        return self.spec.engine.weights_stay and size_bytes <= last.capacity_bytes
 
     def _map_traffic(self, op: Op) -> tuple[int, int]:
         """Bytes of A read from DRAM and of C written to it."""
@@ -318,9 +319,15 @@ class CpuSparse(Machine[CpuSpec]):
         return share_bytes * max(1.0, passes / self.spec.cores) / self._rate_of(share_bytes)
 
     def _map_cycles(self, op: Op) -> float:
-        """Cycles in which A is packed for the kernel and C written, from and to the last cache."""
-        last = self.spec.caches.last
-        return (op.a_bytes + op.c_bytes) / self.spec.cores / last.bytes_per_cycle
+        """Cycles in which A is packed, C made narrow, and both move from and to the last cache."""
+        moved = (op.a_bytes + op.c_bytes) / self.spec.caches.last.bytes_per_cycle
+        return moved / self.spec.cores + self._requantise_cycles(op.c_elements, op.c_dtype)
+
+    def _requantise_cycles(self, elements: int, dtype: str) -> float:
+        if ceil_bytes(8, dtype) > 8:
+            return 0.0
+        vectors = elements / (self.spec.simd.lanes * self.spec.cores)
+        return vectors * self.spec.engine.requantise_cycles
 
     def _tally_product(self, steps: Steps, op: Op, held_bytes: int, passes: int) -> None:
         steps.tally("last_read", op.a_bytes + held_bytes)
@@ -379,6 +386,7 @@ class CpuSparse(Machine[CpuSpec]):
         cycles = max(
             cycles, issued / simd.issue_per_cycle, vectors * op.passes, moved / self._rate_of(moved)
         )
+        cycles += self._requantise_cycles(op.elements, op.c_dtype)
         return int(np.ceil(cycles)) + self.spec.engine.launch_cycles
 
     def components(self) -> Sequence[Component]:
@@ -409,13 +417,3 @@ class CpuSparse(Machine[CpuSpec]):
                 name="dram", kind="dram", actions=(DRAM_READ, DRAM_WRITE), dram_kind=spec.dram.kind
             ),
         )  # fmt: skip
-
-
-def _kept_units(mask: Mask, unit: Unit) -> Int64:
-    """Units of every row of units that keep anything."""
-    if unit == Unit(1, 1):
-        return mask.lane_counts(1)[:, 0]
-    if unit.rows == 1:
-        return np.asarray(np.count_nonzero(mask.group_counts(unit.cols), axis=1), dtype=np.int64)
-    counts = mask.tile_counts(unit.rows, unit.cols)
-    return np.asarray(np.count_nonzero(counts, axis=1), dtype=np.int64)
