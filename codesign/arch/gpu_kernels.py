@@ -58,6 +58,7 @@ class Run:
     burst: float = 1.0
     window_cycles: float = 1.0
     rate: float = 1.0
+    memory: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,8 @@ def constants_row(kernels: KernelLibrary, cap: float, overlap: float, run: Run) 
     """The constants in the order of the kernel; `cap` is the chip's sustained MACs per cycle."""
     return np.array(
         [
-            kernels.read_efficiency, kernels.write_efficiency, kernels.sharing,
+            min(1.0, kernels.read_efficiency * run.memory),
+            min(1.0, kernels.write_efficiency * run.memory), kernels.sharing,
             kernels.prologue_cycles, kernels.store_bytes_per_cycle, kernels.step_cycles,
             kernels.split_cycles, cap, run.warm_bytes, run.burst, run.window_cycles, overlap,
         ]

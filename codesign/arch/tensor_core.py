@@ -69,9 +69,10 @@ class Multiprocessors(Spec):
 
 
 class SecondLevel(Spec):
-    """The cache that all multiprocessors share; a far partition counts as half as near."""
+    """The cache that all multiprocessors share; each partition keeps its own copy of what it reads."""
 
     capacity_bytes: int = Field(ge=65536)
+    partitions: int = Field(ge=1, le=8)
     bytes_per_cycle: float = Field(gt=0)
 
 
@@ -142,7 +143,7 @@ class TensorCore(Machine[TensorCoreSpec]):
     def board(self) -> Board:
         spec = self.spec
         return Board(
-            spec.sm.count, spec.l2.capacity_bytes, spec.l2.bytes_per_cycle,
+            spec.sm.count, spec.l2.capacity_bytes // spec.l2.partitions, spec.l2.bytes_per_cycle,
             spec.dram.bytes_per_cycle, spec.dram.latency_cycles, spec.sm.shared_bytes,
             spec.sm.warp_groups,
         )  # fmt: skip

@@ -2,7 +2,7 @@
 best is kept.
 
 All times are cycles of the nominal clock, all rates are per cycle. A board is float64[7]:
-multiprocessors, L2 bytes, L2 bytes per cycle, DRAM bytes per cycle, DRAM latency, bytes of shared
+multiprocessors, L2 bytes of one partition, L2 bytes per cycle, DRAM bytes per cycle, DRAM latency, bytes of shared
 memory per multiprocessor, and 1 where warp groups multiply from shared memory (wgmma), else 0.
 Constants are float64[12], the columns named below. A form is float64[7]: bytes of an element of
 A, of an element of C, bytes of B over its dense bytes in the type of A, multiply-accumulates per
@@ -116,8 +116,8 @@ def _try(groups, m, n, k, tile_m, tile_n, resident, alone, splits, board, consta
     tall = min(float(down), max(1.0, np.sqrt(together * tile_n / tile_m)))
     wide = min(float(across), max(1.0, together / tall))
     tall = min(float(down), max(1.0, together / wide))
-    again_a = 1.0 if a_bytes < l2_bytes / 2 else np.ceil(across / wide)
-    again_b = 1.0 if b_bytes < l2_bytes / 2 else np.ceil(down / tall)
+    again_a = 1.0 if a_bytes < l2_bytes else np.ceil(across / wide)
+    again_b = 1.0 if b_bytes < l2_bytes else np.ceil(down / tall)
     reads = min(a_bytes + b_bytes * again_b, a_bytes * again_a + b_bytes)
     in_flight = active * (stages - 1.0) * stage_bytes
     read_rate = min(dram_rate * constants[READ], in_flight / dram_latency)

@@ -21,7 +21,7 @@ _KERNEL_FIELDS = (
 _PROTOCOL_FIELDS = ("offset_us", "warm", "burst")
 _LEAST = {"burst": 1.0}
 _MOST = {
-    "read_efficiency": 1.0, "write_efficiency": 1.0, "sharing": 8.0, "warm": 1.0, "sustained": 1.0,
+    "read_efficiency": 1.0, "write_efficiency": 1.0, "sharing": 8.0, "warm": 2.0, "sustained": 1.0,
 }  # fmt: skip
 _PULL = 0.3
 """Weight of (log of a constant over its start)^2 against the sum of |log error| of all rows."""

@@ -53,9 +53,11 @@ class Protocol(Spec):
     """Empty: for boards that have no entry of their own."""
     dtype: str = ""
     offset_us: float = Field(ge=0, description="launch, ramps and the timer itself")
-    warm: float = Field(ge=0, le=1, description="share of L2 that keeps operands between runs")
+    warm: float = Field(ge=0, le=4, description="bytes kept between runs, over an L2 partition")
     burst: float = Field(ge=1, description="factor by which short runs exceed the sustained rate")
     rate: float = Field(default=1.0, gt=0, description="factor on the board's sustained rate")
+    memory: float = Field(default=1.0, gt=0, description="factor on the DRAM efficiencies")
+    floor_us: float = Field(default=0.0, ge=0, description="least time that the host takes")
     cutlass: bool = False
     """Whether tiles are chosen by m alone and activations are quantised first."""
     fitted_on: str = ""
@@ -200,15 +202,17 @@ def predict(machine: TensorCore, rows: Rows, protocol: Protocol) -> Float64:
     """Simulated microseconds of every row, timed as the protocol times."""
     spec = machine.spec
     run = Run(
-        warm_bytes=protocol.warm * spec.l2.capacity_bytes,
+        warm_bytes=protocol.warm * machine.board.l2_bytes,
         burst=protocol.burst,
         window_cycles=WINDOW_US * spec.clock_mhz,
         rate=protocol.rate,
+        memory=protocol.memory,
     )
     dtype: DTypeName = rows.dtype  # type: ignore[assignment]
     if not protocol.cutlass:
         found = machine.choose(rows.sizes, dtype, rows.form, c_bytes=rows.c_bytes, run=run)
-        return np.asarray(protocol.offset_us + found[:, 0] / spec.clock_mhz)
+        total = protocol.offset_us + found[:, 0] / spec.clock_mhz
+        return np.asarray(np.maximum(protocol.floor_us, total))
     cycles = np.empty(len(rows))
     least = 0
     for most, tiles in CUTLASS_TILES:

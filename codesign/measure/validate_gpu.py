@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
@@ -33,7 +34,11 @@ from codesign.measure.suite import (
     report,
     without_data,
 )
+from codesign.metrics.technology import arithmetic
+from codesign.units import PJ_PER_J, DTypeName
 
+_SIXTEEN_BIT: tuple[DTypeName, ...] = ("fp16", "bf16")
+_LENT = ("warm", "burst", "rate", "memory")
 DATA_FILE = "gpu"
 TAKES_FOLDER = True
 
@@ -41,7 +46,7 @@ BOUNDS = {"dense": 0.10, "2:4": 0.12}
 TRANSFER_BOUND = 0.15
 DECISION_BOUND = 0.95
 SAMPLE = Path(__file__).with_name("gpu_sample.csv")
-DONORS = {
+DENSE_DONORS = {
     "h100_sxm": "h200",
     "h200": "h100_sxm",
     "h100_nvl": "h100_sxm",
@@ -50,7 +55,13 @@ DONORS = {
     "a100_pcie_80gb": "a100_sxm_80gb",
     "rtx4090": "a100_pcie_80gb",
 }
-"""For each calibrated machine the one that lends its kernels when it is treated as unknown."""
+SPARSE_DONORS = {
+    "h100_pcie": "a100_pcie_80gb",
+    "a100_pcie_80gb": "rtx4090",
+    "rtx4090": "a100_pcie_80gb",
+}
+"""For each calibrated machine another one whose kernels were fitted to its own rows, to lend
+them."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,7 @@ class Scored:
     baseline: Float64
     held: np.ndarray
     calibrated: bool
+    donor: str = ""
 
     @property
     def pairs(self) -> list[tuple[float, float]]:
@@ -76,7 +88,7 @@ def run(path: Path | None = None) -> ValidationReport:
     """Score every row of the CSV files of a folder, or of one file, or of the package's sample."""
     skipped = without_data("folder gpu") if path is None else None
     scored, beside = scored_groups(SAMPLE if path is None else path)
-    counted = list(_error_groups(scored))
+    counted = list(_error_groups(scored) if path is not None else _pooled(scored))
     table = [row for one in scored for row in _table(one)]
     transfer = list(_transfers(scored)) if path is not None else []
     beside += _transfer_groups(transfer)
@@ -169,54 +181,92 @@ def _error_groups(scored: Sequence[Scored]) -> Iterator[Group]:
         )  # fmt: skip
 
 
+def _pooled(scored: Sequence[Scored]) -> Iterator[Group]:
+    """All boards together: the sample has too few rows of each for a bound of its own."""
+    for pattern, bound in BOUNDS.items():
+        found = [one for one in scored if one.rows.pattern == pattern]
+        pairs = [pair for one in found for pair in one.pairs]
+        yield compare(f"{pattern}, all boards", pairs, within=bound)
+
+
 def _table(one: Scored, section: str = "errors by batch") -> Iterator[TableRow]:
     yield from error_rows(section, one.rows, one.predicted, one.baseline, one.held)
 
 
-def unknown(machine: TensorCore, donor: TensorCore) -> TensorCore:
-    """A board as if only its configuration were known: kernels of the donor, rates by the power
-    model."""
-    spec, given = machine.spec, donor.spec
-    plain: dict[str, object] = {"sustained": {}}
-    sparse = given.sparse if given.sparse is not None else spec.sparse
-    changed = {
-        "dense": given.dense.model_copy(update=plain),
-        "sparse": None if sparse is None else sparse.model_copy(update=plain),
-    }
-    return TensorCore(spec.model_copy(update=changed))
+def unknown(machine: TensorCore, donor: TensorCore, *, sparse: bool) -> TensorCore:
+    """A board as if only its data sheet were known: kernels and energy of a MAC are the donor's.
+
+    Energy follows the process node as in `metrics.technology`. Nothing that was fitted to the board
+    itself is left: rates come from the power model, whose
+    energy is the one that explains the donor's sustained rate of the same kernels.
+    """
+    field = "sparse" if sparse else "dense"
+    kernels = getattr(donor.spec, field)
+    node, other = (one.spec.technology.node_nm for one in (machine, donor))
+    scale = arithmetic("multiply", "fp16", "pj", node).value
+    scale /= arithmetic("multiply", "fp16", "pj", other).value
+    pj = scale * implied_mac_pj(donor, kernels.sustained)
+    power = machine.spec.power.model_copy(update={"mac_pj_at_1ghz": pj, "sparse_factor": 1.0})
+    bare: dict[str, object] = {"sustained": {}}
+    lent_kernels = kernels.model_copy(update=bare)
+    return TensorCore(machine.spec.model_copy(update={field: lent_kernels, "power": power}))
+
+
+def implied_mac_pj(machine: TensorCore, sustained: Mapping[DTypeName, float]) -> float:
+    """Energy of a 16-bit MAC at 1 GHz with which the power model gives the board's fitted rate."""
+    spec = machine.spec
+    share = next((sustained[name] for name in _SIXTEEN_BIT if name in sustained), 1.0)
+    ghz = share * spec.clock_mhz / 1000
+    per_cycle = spec.sm.count * spec.mma["fp16"]
+    left_w = spec.power.limit_w - spec.power.idle_w
+    per_s = per_cycle * 1e9 * ghz ** (1 + spec.power.exponent)
+    return float(left_w / per_s * PJ_PER_J)
 
 
 def lent(rows: Rows) -> Protocol:
-    """The protocol of the origin on boards that have none of their own."""
-    found = [
+    """The protocol of the origin's other boards, with the offset of this board's own timer.
+
+    An origin that measured one board alone lends its protocol whole.
+    """
+    own = protocols().find(rows)
+    others = [
         p
         for p in protocols().protocols
-        if (p.origin, p.library, p.gpu) == (rows.origin, rows.library, "")
+        if (p.origin, p.library, p.cutlass) == (own.origin, own.library, own.cutlass)
+        and p.gpu not in ("", own.gpu)
     ]
-    return found[0] if found else protocols().find(rows)
+    if not others:
+        return own
+    typical = {name: median(getattr(p, name) for p in others) for name in _LENT}
+    return own.model_copy(update=typical)
+
+
+def _donor(one: Scored) -> TensorCore | None:
+    donors = DENSE_DONORS if one.rows.pattern == "dense" else SPARSE_DONORS
+    name = donors.get(one.machine.spec.name)
+    return None if name is None else _machine(name)
 
 
 def _transfers(scored: Sequence[Scored]) -> Iterator[Scored]:
     for one in scored:
-        donor = DONORS.get(one.machine.spec.name)
-        lender = None if donor is None else _machine(donor)
-        if lender is None or not one.calibrated:
+        donor = _donor(one)
+        if donor is None or not one.calibrated:
             continue
-        machine = unknown(one.machine, lender)
+        machine = unknown(one.machine, donor, sparse=one.rows.pattern != "dense")
         predicted = predict(machine, one.rows, lent(one.rows))
-        others = [o for o in scored if o.machine.spec.name == donor]
         same = [
             o
-            for o in others
-            if (o.rows.dtype, o.rows.pattern) == (one.rows.dtype, one.rows.pattern)
+            for o in scored
+            if o.machine.spec.name == donor.spec.name
+            and (o.rows.dtype, o.rows.pattern) == (one.rows.dtype, one.rows.pattern)
         ]
-        baseline = (
-            fit_roofline(same[0].machine, same[0].rows).predict(machine, one.rows)
-            if same
-            else one.baseline
-        )
+        same.sort(key=lambda o: o.rows.origin != one.rows.origin)
+        source = same[0] if same else one
+        fitted = fit_roofline(source.machine, source.rows)
+        timer = fit_roofline(one.machine, one.rows).t0_us
+        baseline = Roofline3(timer, fitted.compute, fitted.memory).predict(machine, one.rows)
         everywhere = np.ones(len(one.rows), dtype=np.bool_)
-        yield Scored(one.rows, machine, predicted, baseline, everywhere, False)
+        yield Scored(one.rows, machine, predicted, baseline, everywhere, False, donor.spec.name)
 
 
 def _transfer_groups(transfer: Sequence[Scored]) -> list[Group]:
@@ -228,7 +278,7 @@ def _transfer_groups(transfer: Sequence[Scored]) -> list[Group]:
                 f"as unknown: {one.rows.name}",
                 one.pairs,
                 within=TRANSFER_BOUND,
-                note=f"kernels of {DONORS[one.machine.spec.name]}; roofline-3 {roofline:.1%}",
+                note=f"kernels of {one.donor}; roofline-3 {roofline:.1%}",
             )
         )
     return groups

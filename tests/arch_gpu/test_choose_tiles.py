@@ -15,8 +15,8 @@ from codesign.kernels.tensor_core import CYCLES, DRAM_READ, choose_tiles
 from codesign.kernels.tensor_core import SPLITS as PARTS
 from tests.reference.gpu_twin import Constants, Gpu, Operands, least_cycles
 
-HOPPER = Gpu(132, 50e6, 4950, 2424, 1200, 232448, 1)
-AMPERE = Gpu(108, 40e6, 3830, 1446, 570, 167936, 0)
+HOPPER = Gpu(132, 25e6, 4950, 2424, 1200, 232448, 1)
+AMPERE = Gpu(108, 20e6, 3830, 1446, 570, 167936, 0)
 COLD = Constants(0.85, 0.7, 2.0, 100, 20, 1100, 6000, 132 * 2048 * 0.7, 0.0, 1.0, 1.0, 4.0)
 PLAIN = Operands(2, 2, 1, 2048, 1, 0, 32)
 SPARSE = Operands(2, 2, 0.5625, 4096, 1, 0, 1)

@@ -102,8 +102,8 @@ def tile_cycles(size, tile, parts, gpu: Gpu, c: Constants, ops: Operands) -> flo
     tall = min(down, max(1.0, sqrt(together * cols / rows)))
     wide = min(across, max(1.0, together / tall))
     tall = min(down, max(1.0, together / wide))
-    again_a = 1 if a_bytes < gpu.l2_bytes / 2 else ceil(across / wide)
-    again_b = 1 if b_bytes < gpu.l2_bytes / 2 else ceil(down / tall)
+    again_a = 1 if a_bytes < gpu.l2_bytes else ceil(across / wide)
+    again_b = 1 if b_bytes < gpu.l2_bytes else ceil(down / tall)
     reads = min(a_bytes + b_bytes * again_b, a_bytes * again_a + b_bytes)
     reading = min(gpu.dram_rate * c.read, active * (stages - 1) * stage / gpu.dram_latency)
     dram = max(0.0, reads - warm * moved) / reading

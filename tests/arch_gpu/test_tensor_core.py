@@ -1,0 +1,198 @@
+"""Do the GPU machines lower operators to steps that add up, and keep the laws that users rely
+on?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import codesign
+from codesign.arch import list_archs, load_arch
+from codesign.arch.base import Fidelity, Mapping, Sparse
+from codesign.arch.gpu_kernels import form_of
+from codesign.arch.tensor_core import TensorCore
+from codesign.evaluate import evaluate
+from codesign.evaluate import lower as lower_op
+from codesign.sim import simulate
+from codesign.sparsity.pattern import Block, parse_pattern
+from codesign.trace.op import Kind, Op, Phase, Trace
+from codesign.trace.sparsify import sparsify
+from codesign.trace.workload import load_workload
+
+REQUIRED = {
+    "t4", "a100_sxm_40gb", "a100_sxm_80gb", "a100_pcie_80gb", "a6000", "rtx4090", "h100_sxm",
+    "h100_pcie", "h200", "b200", "rtx5080",
+}  # fmt: skip
+
+
+def gemm(m: int, n: int, k: int, pattern: str = "dense", dtype: str = "fp16") -> Trace:
+    trace = load_workload(f"gemm:{m},{n},{k}", dtype=dtype)
+    return trace if pattern == "dense" else sparsify(trace, pattern, skip_first_last=False)
+
+
+def attention(queries: int, context: int, pattern: str = "dense") -> Op:
+    return Op(
+        name="scores", kind=Kind.ATTENTION, phase=Phase.DECODE, m=queries, n=context, k=128,
+        groups=8, b_pattern=parse_pattern(pattern),
+    )  # fmt: skip
+
+
+def test_every_promised_gpu_ships():
+    assert {name for name, _ in list_archs()} >= REQUIRED
+    assert all(isinstance(load_arch(name), TensorCore) for name in REQUIRED)
+
+
+@pytest.mark.parametrize("name", sorted(REQUIRED))
+def test_never_under_the_roofline(name):
+    machine = load_arch(name)
+    for shape in ((1, 4096, 4096), (64, 4096, 11008), (2048, 4096, 4096)):
+        result = evaluate(gemm(*shape), machine)
+        assert result.cycles >= result.roofline_cycles
+
+
+def test_peak_rates_are_those_of_the_data_sheets():
+    published = {"t4": 65, "a100_sxm_80gb": 312, "a6000": 154.8, "rtx4090": 165.2, "b200": 2250}
+    for name, tflops in published.items():
+        machine = load_arch(name)
+        op = gemm(128, 128, 128).ops[0]
+        rate = 2 * float(machine.peak_macs_per_cycle(op)) * machine.spec.clock_mhz * 1e-6
+        assert rate == pytest.approx(tflops, rel=0.01)
+
+
+@pytest.mark.parametrize("shape", [(300, 700, 900), (4096, 4096, 4096), (1, 5000, 3000)])
+def test_steps_take_the_chosen_time(shape):
+    machine = load_arch("h200")
+    op = gemm(*shape).ops[0]
+    mapping = machine.mappings(op)[0]
+    expected = machine._choice(op, mapping)[0] + machine.spec.launch.kernel_cycles
+    waves = 1 + expected
+    for fidelity in (Fidelity.TILE, Fidelity.ROW):
+        program = machine.lower(op, mapping, Sparse(), fidelity)
+        program.check()
+        cycles = simulate(program).cycles
+        assert expected <= cycles <= expected + waves**0.5
+
+
+def test_a_fixed_mapping_is_no_quicker_than_the_chosen_one():
+    machine = load_arch("a100_sxm_80gb")
+    op = gemm(512, 4096, 4096).ops[0]
+    best = machine._choice(op)[0]
+    for tile in ((64, 64), (128, 128), (128, 256)):
+        mapping = Mapping("tile", *tile, op.k)
+        assert machine._choice(op, mapping)[0] >= best
+
+
+def test_executed_and_effective_work():
+    machine = load_arch("a100_sxm_80gb")
+    dense = 512 * 1024 * 2048
+    for pattern, executed, effective in (
+        ("dense", dense, dense),
+        ("2:4", dense // 2, dense // 2),
+        ("1:4", dense // 4, dense // 4),
+        ("unstructured(0.75)", dense, dense // 4),
+    ):
+        result = evaluate(gemm(512, 1024, 2048, pattern), machine)
+        assert (result.executed_macs, result.effective_macs) == (executed, effective)
+
+
+def test_without_sparse_tensor_cores_two_of_four_runs_dense():
+    machine = load_arch("t4")
+    dense, sparse = (evaluate(gemm(256, 512, 512, p), machine) for p in ("dense", "2:4"))
+    assert dense.cycles == sparse.cycles
+    assert any("runs dense" in note for note in sparse.notes)
+
+
+def test_stored_bytes_of_compressed_weights():
+    machine = load_arch("h200")
+    for pattern, share in (("2:4", 9 / 16), ("unstructured(0.5)", 9 / 16), ("dense", 1.0)):
+        op = gemm(16, 1024, 1024, pattern).ops[0]
+        assert machine.stored_bytes(op, Sparse()) == int(2 * 1024 * 1024 * share)
+    assert form_of(parse_pattern("2:4"), "fp8", "fp8", sparse_mma=True).b_share == 10 / 16
+
+
+def test_int4_weights_speed_up_decoding_by_their_bytes():
+    machine = load_arch("a100_sxm_80gb")
+    dense = gemm(8, 8192, 8192).ops[0]
+    packed = replace(dense, b_dtype="int4")
+    long, short = (machine._choice(op)[0] for op in (dense, packed))
+    assert 2 < long / short <= 16 / (4 + 16 / 128) + 0.01
+
+
+def test_uneven_blocks_take_longer_than_even_ones():
+    machine = load_arch("h200")
+    trace = gemm(1024, 8192, 4096, "block(64x64, 0.75)")
+    op = trace.ops[0]
+    assert isinstance(op.b_pattern, Block)
+    lowered = lower_op(op, None, machine, Fidelity.ROW, 0, {})
+    mask = lowered.sparse.mask
+    assert mask is not None
+    even = machine.lower(op, lowered.mapping, Sparse(), Fidelity.ROW)
+    uneven, smooth = simulate(lowered.program).cycles, simulate(even).cycles
+    assert smooth < uneven < 1.5 * smooth
+    dense = evaluate(gemm(1024, 8192, 4096), machine).cycles
+    assert uneven < dense / 2
+
+
+def test_dispatch_of_uneven_blocks_equals_a_plain_queue():
+    machine = load_arch("h200")
+    op = gemm(1024, 8192, 4096, "block(64x64, 0.75)").ops[0]
+    lowered = lower_op(op, None, machine, Fidelity.ROW, 0, {})
+    program = lowered.program
+    unit = [u.name for u in program.units].index("multiprocessor")
+    free = np.zeros(machine.spec.sm.count, dtype=np.int64)
+    for busy in program.busy_cycles[program.unit == unit]:
+        first = int(free.argmin())
+        free[first] += busy
+    assert simulate(program).cycles == machine.spec.launch.kernel_cycles + free.max()
+
+
+def test_fused_attention_leaves_scores_on_the_chip():
+    fused = load_arch("h200")
+    loose = load_arch("h200", {"flash_attention": False})
+    op = attention(512, 4096)
+    near = 8 * (512 + 4096) * 128 * 2
+    assert fused.compulsory_bytes(op, Sparse()) == near
+    assert loose.compulsory_bytes(op, Sparse()) == near + 8 * 512 * 4096 * 2
+    back = replace(op, n=128, k=4096)
+    assert fused.compulsory_bytes(back, Sparse()) == near
+
+
+def test_a_pruned_cache_is_read_in_less_time():
+    machine = load_arch("l40s")
+    dense, pruned = (
+        machine._choice(attention(4, 16384, p))[0] for p in ("dense", "unstructured(0.7)")
+    )
+    assert 1.2 < dense / pruned < 1 / (0.3 + 1 / 16)
+
+
+def test_graphs_save_the_stream_launch():
+    graph, stream = (
+        evaluate(gemm(8, 64, 64), load_arch("h200", {"launch.graphs": on})) for on in (True, False)
+    )
+    assert stream.cycles - graph.cycles == load_arch("h200").spec.launch.stream_cycles
+
+
+def test_the_power_model_gives_what_the_limit_leaves():
+    plain = {"dense.sustained": {}, "power.exponent": 0.0}
+    machine = load_arch("h200", {**plain, "power.limit_w": 490, "power.idle_w": 90})
+    spec = machine.spec
+    rate = machine.sustained("fp16") * spec.sm.count * spec.mma["fp16"] * spec.clock_mhz * 1e6
+    assert rate * spec.power.mac_pj_at_1ghz * 1e-12 == pytest.approx(400)
+    assert load_arch("h200", {**plain, "power.limit_w": 1e6}).sustained("fp16") == 1.0
+
+
+@pytest.mark.parametrize("phase", ["prefill", "decode", "training"])
+def test_whole_models_run(phase):
+    tokens = {"prefill": {"seq": 128}, "decode": {"context": 128}, "training": {"seq": 128}}
+    trace = load_workload("gpt2", phase=phase, overrides={"depth": 2}, **tokens[phase])
+    dense = evaluate(trace, load_arch("h100_sxm"))
+    assert dense.latency_s > 0
+    assert dense.cycles >= dense.roofline_cycles
+
+
+def test_public_names():
+    machine = codesign.load_arch("rtx4090")
+    assert machine.spec.source_of("dense.step_cycles").status == "measured"
+    assert load_arch("b200").spec.source_of("dense.step_cycles").status == "assumed"
