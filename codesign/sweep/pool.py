@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import time
 from collections import deque
@@ -29,11 +28,29 @@ _AHEAD = 2
 class _Worker:
     process: BaseProcess
     pipe: Connection
+    begun: Any
+    """Shared with the process: how many points it has begun."""
     held: deque[Point] = field(default_factory=deque)
     """Points that it was sent and has not answered, the one in work first."""
     since: float = 0.0
     """When it began the point in work."""
     ready: bool = False
+    answered: int = 0
+
+    def take(self, outcomes: Sequence[Outcome]) -> None:
+        """Note that points were answered."""
+        for _ in outcomes:
+            self.held.popleft()
+        self.answered += len(outcomes)
+
+    def culprit(self) -> Point | None:
+        """The point in work, taken out of those held; answers of earlier ones may be lost with it."""
+        place = int(self.begun.value) - self.answered - 1
+        if not 0 <= place < len(self.held):
+            return None
+        point = self.held[place]
+        del self.held[place]
+        return point
 
 
 class ProcessPool:
@@ -134,12 +151,13 @@ class ProcessPool:
 
     def _spawn(self) -> _Worker:
         ours, theirs = self._context.Pipe()
+        begun = self._context.RawValue("q", 0)
         process = self._context.Process(
-            target=_work, args=(theirs, os.getpid(), *self._start), daemon=True
+            target=_work, args=(theirs, begun, *self._start), daemon=True
         )
         process.start()
         theirs.close()
-        return _Worker(process, ours, since=time.monotonic())
+        return _Worker(process, ours, begun, since=time.monotonic())
 
     def _receive(self, worker: _Worker) -> list[Outcome]:
         try:
@@ -149,8 +167,7 @@ class ProcessPool:
         now = time.monotonic()
         if not worker.ready:
             worker.ready, self._failed_starts = True, 0
-        for _ in outcomes:
-            worker.held.popleft()
+        worker.take(outcomes)
         if outcomes:
             each = max(1e-4, sum(o.duration_s for o in outcomes) / len(outcomes))
             target = min(_LARGEST_CHUNK, max(1, int(_CHUNK_S / each)))
@@ -171,10 +188,10 @@ class ProcessPool:
                 )
             self._take_back(worker)
             return []
-        if not worker.held:
-            return []
-        culprit = worker.held.popleft()
+        culprit = worker.culprit()
         self._take_back(worker)
+        if culprit is None:
+            return []
         deaths = self._deaths[culprit.key] = self._deaths.get(culprit.key, 0) + 1
         if deaths <= self._retries:
             self._queue.appendleft(culprit)
@@ -187,11 +204,10 @@ class ProcessPool:
         worker.process.join()
         late = list(self._drain(worker))
         self._forget(worker)
-        if not worker.ready or not worker.held:
-            self._take_back(worker)
-            return late
-        culprit = worker.held.popleft()
+        culprit = worker.culprit()
         self._take_back(worker)
+        if culprit is None:
+            return late
         return [
             *late,
             _failed(culprit, f"took longer than execution.timeout_s ({self._timeout_s:g} s)"),
@@ -203,8 +219,7 @@ class ProcessPool:
         try:
             while worker.pipe.poll():
                 outcomes = worker.pipe.recv()
-                for _ in outcomes:
-                    worker.held.popleft()
+                worker.take(outcomes)
                 late += outcomes
         except (EOFError, OSError):
             pass
@@ -231,7 +246,7 @@ def _ending(process: BaseProcess) -> str:
 
 
 def _work(
-    pipe: Connection, driver: int, base: Base, memory_bytes: int | None, engine: type[Engine]
+    pipe: Connection, begun: Any, base: Base, memory_bytes: int | None, engine: type[Engine]
 ) -> None:
     """The life of a worker: points in, outcomes out, until the pipe ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -243,15 +258,16 @@ def _work(
         pipe.send([])
         while True:
             points: list[Point] = pipe.recv()
-            _answer(pipe, made, points)
+            _answer(pipe, begun, made, points)
     except (EOFError, OSError, KeyboardInterrupt):
         return
 
 
-def _answer(pipe: Connection, engine: Engine, points: list[Point]) -> None:
+def _answer(pipe: Connection, begun: Any, engine: Engine, points: list[Point]) -> None:
     done: list[Outcome] = []
     began = time.monotonic()
     for point in points:
+        begun.value += 1
         done.append(engine.evaluate(point))
         if time.monotonic() - began > _PER_MESSAGE_S:
             pipe.send(done)

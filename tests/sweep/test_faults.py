@@ -59,11 +59,11 @@ def test_a_point_that_raises_is_a_row_with_its_error(base: Base, tmp_path: Path)
 
 def test_a_point_that_hangs_is_ended(base: Base, tmp_path: Path) -> None:
     """It alone fails, after its time; its worker is replaced."""
-    progress, rows = _run(_in_processes(base, timeout_s=6.0), tmp_path / "s.db", Hanging)
+    progress, rows = _run(_in_processes(base, timeout_s=4.0), tmp_path / "s.db", Hanging)
     failed = [row for row in rows if row.error is not None]
     assert len(rows) == POINTS == progress.evaluated
     assert [row.number for row in failed] == [5]
-    assert "longer than execution.timeout_s (6 s)" in str(failed[0].error)
+    assert "longer than execution.timeout_s (4 s)" in str(failed[0].error)
 
 
 def test_a_point_that_eats_memory_fails_alone(base: Base, tmp_path: Path) -> None:
@@ -95,31 +95,32 @@ def test_a_point_whose_worker_dies_once_is_tried_again(
     assert len(rows) == POINTS
 
 
-def test_workers_killed_at_random_moments_lose_nothing(base: Base) -> None:
-    """Twenty kills in one sweep: every point is answered, once."""
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_workers_killed_at_random_moments_lose_nothing(base: Base, kills: int) -> None:
+    """Every point is answered, once, whatever was being worked on."""
     rng = random.Random(0)
     designs, sampler = Designs(base), make_sampler(base.study)
     points = [designs.point(i, values) for i, values in enumerate(sampler.ask(POINTS))]
-    points += [designs.point(i, {**p.values, "arch.dram.bytes_per_cycle": 17 + i})
-               for i, p in enumerate(points * 3)]  # fmt: skip
-    pool = ProcessPool(
-        base, 2, timeout_s=30, memory_bytes=None, retries=20, engine=Slow
-    )
+    points += [
+        designs.point(i, {**point.values, "arch.dram.bytes_per_cycle": 1000 + i})
+        for i, point in enumerate(points * (kills // 3))
+    ]
+    pool = ProcessPool(base, 2, timeout_s=60, memory_bytes=None, retries=20, engine=Slow)
     pool.submit(points)
     seen: Counter[str] = Counter()
-    kills, at = 0, 0.0
+    killed, at = 0, 0.0
     try:
         while pool.pending:
             for outcome in pool.wait(0.02):
                 assert outcome.error is None
                 seen[outcome.key] += 1
-            if kills < 20 and pool.pids and time.monotonic() > at:
+            if killed < kills and pool.pids and time.monotonic() > at:
                 os.kill(rng.choice(pool.pids), signal.SIGKILL)
-                kills += 1
-                at = time.monotonic() + rng.uniform(0.0, 0.25)
+                killed += 1
+                at = time.monotonic() + rng.uniform(0.0, 0.2)
     finally:
         pool.close()
-    assert kills >= 3
+    assert killed >= kills // 2
     assert set(seen) == {point.key for point in points}
     assert set(seen.values()) == {1}
 
