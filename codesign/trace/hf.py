@@ -45,6 +45,8 @@ def hf_spec(config: HFConfig) -> WorkloadSpec:
         )
     try:
         return HF_FAMILIES[config.model_type](config)
+    except CodesignError:
+        raise
     except ValueError as error:
         text = "; ".join(line.strip() for line in str(error).splitlines()[1:3])
         raise config.error(text or str(error)) from None

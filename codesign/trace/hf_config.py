@@ -96,6 +96,8 @@ def read_config(path: Path) -> HFConfig:
         data = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise CodesignError(f"{file}: {error.strerror or error}") from None
+    except CodesignError:
+        raise
     except (ValueError, RecursionError) as error:
         raise CodesignError(f"{file}: this is no JSON text: {str(error)[:200]}") from None
     if not isinstance(data, dict) or not isinstance(data.get("model_type"), str):

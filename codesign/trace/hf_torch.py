@@ -79,7 +79,7 @@ def build_hf(config: HFConfig) -> nn.Module:
         with torch.device("meta"):
             try:
                 module = build(stated, attn_implementation=_OURS)
-            except (ValueError, KeyError):
+            except (ValueError, KeyError):  # attention of its own
                 module = build(stated, attn_implementation="eager")
     except Exception as error:
         raise config.error(f"transformers cannot build it: {str(error)[:300]}") from error

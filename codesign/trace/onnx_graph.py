@@ -137,6 +137,8 @@ class GraphReader:
                 *left[:-2], left[-1], left[-2],
             )  # fmt: skip
             turned = not turned
+        if left[-1] != right[-2]:
+            raise self._error(node, f"{left} times {right} do not fit")
         weight = self._weight(b, stored_turned=not turned)
         groups = prod(right[:-2])
         rows = prod(left[:-1]) // max(groups, 1)
@@ -204,10 +206,10 @@ class GraphReader:
         what = FUNCTIONS.get(node.op_type, "elementwise")
         if what == "gelu" and _attributes(node).get("approximate") == b"tanh":
             what = "gelu_tanh"
-        out = self._shape(node, node.output[0])
         if self._types.get(node.output[0], 1) not in _FLOATS | {2, 3}:
             self._producer[node.output[0]] = self._deps(node.input)
             return
+        out = self._shape(node, node.output[0])
         table = what == "embedding" and node.input[0] in self._stored
         what = "copy" if what == "embedding" and not table else what
         what = "scale" if what in ("multiply", "add") and len(live) < 2 else what

@@ -110,6 +110,8 @@ def read_tensors(path: Path) -> TensorFile:
             header = json.loads(file.read(length))
     except OSError as error:
         raise CodesignError(f"{path}: {error.strerror or error}") from None
+    except CodesignError:
+        raise
     except (ValueError, RecursionError) as error:
         raise CodesignError(f"{path}: the header is no JSON text: {str(error)[:120]}") from None
     if not isinstance(header, dict):

@@ -1,0 +1,281 @@
+"""Are the zeros of a checkpoint counted, classified and put into traces, and damage refused?"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from codesign.config import CodesignError
+from codesign.sparsity.mask import Mask
+from codesign.sparsity.pattern import parse_pattern
+from codesign.trace.checkpoint import count_nonzeros, load_checkpoint, survey
+from codesign.trace.extract import extract, extract_with_weights
+from codesign.trace.real_masks import pattern_of
+from codesign.trace.tensor_file import read_tensors, save_masks
+
+CODES = {
+    torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float64: "F64",
+    torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2", torch.int8: "I8",
+    torch.uint8: "U8", torch.int64: "I64",
+}  # fmt: skip
+
+
+def write(path: Path, tensors: dict[str, torch.Tensor]) -> Path:
+    """A safetensors file by its definition: header length, JSON header, tensors."""
+    header, blob = {}, b""
+    for name, tensor in tensors.items():
+        data = tensor.reshape(-1).contiguous().view(torch.uint8).numpy().tobytes()
+        offsets = [len(blob), len(blob) + len(data)]
+        header[name] = {
+            "dtype": CODES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": offsets,
+        }  # fmt: skip
+        blob += data
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + blob)
+    return path
+
+
+def pruned(rows: int, cols: int, pattern: str, seed: int = 0) -> torch.Tensor:
+    mask = parse_pattern(pattern).sample(rows, cols, seed).to_dense()
+    return (torch.rand(rows, cols) + 0.5) * torch.from_numpy(mask)
+
+
+@pytest.mark.parametrize("dtype", list(CODES)[:7])
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_zeros_are_counted_in_every_type(tmp_path: Path, dtype: torch.dtype, suffix: str) -> None:
+    weight = pruned(16, 24, "unstructured(0.5)")
+    weight[0, :4] = torch.tensor([-0.0, 0.0, -1.0, 2.0])
+    stored = weight.to(dtype)
+    path = tmp_path / f"model{suffix}"
+    if suffix == ".pt":
+        torch.save({"a.weight": stored, "step": 3}, path)
+    else:
+        write(path, {"a.weight": stored, "a.bias": torch.zeros(16)})
+    (facts,) = survey(path)
+    expected = int((stored.float() != 0).sum())
+    assert (facts.nonzeros, facts.elements, facts.nan) == (expected, 384, 0)
+    assert count_nonzeros(path) == {"a.weight": (expected, 384)}
+
+
+@pytest.mark.parametrize("dtype", list(CODES)[:6])
+def test_nan_is_told_from_infinity(tmp_path: Path, dtype: torch.dtype) -> None:
+    weight = torch.ones(4, 8)
+    weight[1, 2] = float("nan")
+    weight[2] = 0
+    if dtype != torch.float8_e4m3fn:
+        weight[0, 0] = float("inf")
+    path = write(tmp_path / "model.safetensors", {"a.weight": weight.to(dtype)})
+    (facts,) = survey(path)
+    assert (facts.nan, facts.nonzeros) == (1, 24)
+    with pytest.raises(CodesignError, match=r"a.weight: 1 weights are NaN"):
+        extract(f"checkpoint:{path}")
+
+
+@pytest.mark.parametrize("pattern", ["2:4", "1:4", "2:8", "4:8", "4:16", "unstructured(0.75)"])
+def test_the_pattern_is_found_again(pattern: str) -> None:
+    mask = parse_pattern(pattern).sample(64, 256, 3)
+    assert str(pattern_of(mask)) == pattern
+    assert pattern_of(Mask.full(8, 8)).is_dense
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 40), st.integers(0, 2**32 - 1))
+def test_masks_come_back_from_a_file(rows: int, cols: int, seed: int) -> None:
+    import tempfile
+
+    kept = np.random.default_rng(seed).random((rows, cols)) < 0.5
+    masks = {"x.weight": Mask.from_dense(kept), "y": Mask.from_dense(~kept)}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "masks.safetensors"
+        save_masks(path, {n: m.shape for n, m in masks.items()}, iter(masks.items()))
+        assert count_nonzeros(path) == {n: (m.nnz, m.size) for n, m in masks.items()}
+        from codesign.trace.checkpoint_files import open_checkpoint
+
+        for source in open_checkpoint(path):
+            assert source.mask() == (masks[source.name], 0)
+
+
+def test_bitmasks_of_compressed_tensors_are_read(tmp_path: Path) -> None:
+    weight = pruned(16, 24, "2:4")
+    bits = np.packbits(weight.numpy() != 0, axis=1, bitorder="little")
+    path = write(
+        tmp_path / "model.safetensors",
+        {
+            "a.weight.compressed": weight[weight != 0],
+            "a.weight.bitmask": torch.from_numpy(bits),
+            "a.weight.shape": torch.tensor([16, 24]),
+        },
+    )
+    (facts,) = survey(path)
+    assert (facts.name, facts.shape, str(facts.pattern)) == ("a.weight", (16, 24), "2:4")
+    trace = extract(f"checkpoint:{path}", seq=5)
+    assert [(op.name, op.m, op.n, op.k) for op in trace] == [("a", 5, 16, 24)]
+    with pytest.raises(CodesignError, match="only its mask is stored"):
+        extract_with_weights(f"checkpoint:{path}", real=True)
+
+
+def test_sparse_tensors_of_torch_are_read(tmp_path: Path) -> None:
+    weight = pruned(16, 24, "unstructured(0.9)")
+    path = tmp_path / "model.pth"
+    torch.save({"state_dict": {"a.weight": weight.to_sparse(), "b.weight": weight}}, path)
+    assert {f.nonzeros for f in survey(path)} == {int((weight != 0).sum())}
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "bert", "resnet"])
+def test_a_model_gets_the_masks_of_its_weights(tmp_path: Path, name: str) -> None:
+    """Linear layers stored either way round, convolutions, names with the model's in front."""
+    small: dict[str, dict[str, Any]] = {
+        "llama": {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+                  "num_attention_heads": 2, "vocab_size": 64},
+        "gpt2": {"n_embd": 32, "n_layer": 1, "n_head": 2, "vocab_size": 64, "n_positions": 16},
+        "bert": {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1,
+                 "num_attention_heads": 2, "vocab_size": 64, "max_position_embeddings": 32},
+        "resnet": {"depths": [1, 1], "hidden_sizes": [32, 64], "embedding_size": 8,
+                   "num_labels": 8},
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": name, **small[name]}))
+    dense = extract(f"hf:{tmp_path}")
+    tensors: dict[str, torch.Tensor] = {}
+    for op in dense:
+        if op.is_matmul and op.weight is not None and op.weight not in tensors:
+            weight = pruned(op.groups * op.n, op.k, "2:4", len(tensors))
+            if op.k % 4:
+                weight = torch.ones(op.n, op.k)
+            if op.conv is not None:
+                kernel = (op.conv.kernel_h, op.conv.kernel_w, op.conv.in_channels)
+                weight = weight.reshape(-1, *kernel).permute(0, 3, 1, 2)
+            elif name == "gpt2" and "wte" not in op.weight:
+                weight = weight.T
+            prefix = "bert." if name == "bert" else ""
+            tensors[prefix + op.weight] = weight.contiguous()
+    write(tmp_path / "model.safetensors", tensors)
+    trace, weights = extract_with_weights(f"checkpoint:{tmp_path}", real=True)
+    for op in trace:
+        if op.is_matmul and op.weight is not None and op.k % 4 == 0:
+            assert str(op.b_pattern) == "2:4"
+            stored = np.asarray(weights[op.weight])
+            matrix = stored.transpose(0, 2, 3, 1) if stored.ndim == 4 else stored
+            np.testing.assert_array_equal(
+                trace.masks[op.name].to_dense(), matrix.reshape(-1, op.k) != 0
+            )
+    assert "products_without_weights" not in trace.meta
+
+
+def test_files_of_an_index_are_read_together(tmp_path: Path) -> None:
+    write(tmp_path / "one.safetensors", {"a.weight": torch.ones(8, 8)})
+    write(tmp_path / "two.safetensors", {"b.weight": torch.eye(8)})
+    index = tmp_path / "model.safetensors.index.json"
+    names = {"a.weight": "one.safetensors", "b.weight": "two.safetensors"}
+    index.write_text(json.dumps({"weight_map": names}))
+    assert count_nonzeros(tmp_path) == {"a.weight": (64, 64), "b.weight": (8, 64)}
+    index.write_text(json.dumps({"weight_map": {"a": "../../etc/passwd"}}))
+    with pytest.raises(CodesignError, match="no file beside the index"):
+        count_nonzeros(tmp_path)
+    index.write_text(json.dumps({"weight_map": {"a": "three.safetensors"}}))
+    with pytest.raises(CodesignError, match="is missing"):
+        count_nonzeros(index)
+
+
+class _Code:
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, str]]:
+        return (open, ("executed.txt", "w"))
+
+
+def test_code_in_a_checkpoint_is_refused_and_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"a.weight": _Code()}, tmp_path / "model.pt")
+    with pytest.raises(CodesignError, match=r"more than tensors.*nothing of it was executed"):
+        extract("checkpoint:model.pt")
+    assert not (tmp_path / "executed.txt").exists()
+
+
+def broken(path: Path, header: object, body: bytes = b"") -> Path:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + body)
+    return path
+
+
+ENTRY = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (b"{", "no JSON text"),
+        (b"[" * 5000, "no JSON text"),
+        ([1], "no object"),
+        ({"a": 1}, "has dtype, shape and data_offsets"),
+        ({"a": {**ENTRY, "dtype": "F5"}}, "no data type 'F5'"),
+        ({"a": {**ENTRY, "shape": [2, -2]}}, "whole numbers"),
+        ({"a": {**ENTRY, "shape": [1 << 40, 1 << 40]}}, "are not the bytes of"),
+        ({"a": {**ENTRY, "data_offsets": [0, 12]}}, "are not the bytes of"),
+        ({"a": ENTRY, "b": ENTRY}, "overlaps another tensor"),
+        ({"a": {**ENTRY, "data_offsets": [8, 24]}}, "cut short"),
+        (
+            {"a.bitmask": {"dtype": "U8", "shape": [16], "data_offsets": [0, 16]}},
+            "states the shape",
+        ),
+    ],
+)
+def test_damaged_headers_are_refused(tmp_path: Path, header: object, message: str) -> None:
+    path = broken(tmp_path / "model.safetensors", header, bytes(16))
+    with pytest.raises(CodesignError, match=message):
+        extract(f"checkpoint:{path}")
+
+
+@pytest.mark.parametrize("kept", [0, 7, 40, 200, 1000])
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_files_that_are_cut_short_are_refused(tmp_path: Path, kept: int, suffix: str) -> None:
+    path = tmp_path / f"model{suffix}"
+    if suffix == ".pt":
+        torch.save({"a.weight": torch.ones(64, 64)}, path)
+    else:
+        write(path, {"a.weight": torch.ones(64, 64)})
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(CodesignError, match="cut short"):
+        extract(f"checkpoint:{path}")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_checkpoint_or_an_error(content: bytes) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.safetensors"
+        path.write_bytes(content)
+        with pytest.raises(CodesignError):
+            read_tensors(path) and extract(f"checkpoint:{path}")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("missing.safetensors", {}, "no such file"),
+        ("model.txt", {}, "ends in .safetensors"),
+        ("empty", {}, "no checkpoint is in this folder"),
+        ("model.safetensors", {"phase": "training"}, "sparsify the weights"),
+        ("model.safetensors", {"phase": "decode"}, "without a config.json"),
+        ("integers.safetensors", {}, "no tensor in it is a matrix"),
+    ],
+)
+def test_what_cannot_be_read_is_said(
+    tmp_path: Path, name: str, options: dict[str, Any], message: str
+) -> None:
+    write(tmp_path / "model.safetensors", {"a.weight": torch.ones(4, 4)})
+    write(tmp_path / "integers.safetensors", {"a.weight": torch.ones(4, 4, dtype=torch.int64)})
+    (tmp_path / "model.txt").write_text("a")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CodesignError, match=message):
+        load_checkpoint(tmp_path / name, **options)

@@ -1,0 +1,120 @@
+"""Do configurations read by their numbers give what the modules of transformers run?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("transformers")
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from codesign.config import CodesignError
+from codesign.trace.extract import extract
+from codesign.trace.hf import hf_spec
+from codesign.trace.hf_config import read_config
+from codesign.trace.hf_torch import _inputs, build_hf, extract_hf
+from codesign.trace.op import Kind, Phase
+from codesign.trace.workload import load_workload
+from tests.trace_sources.sources import (
+    CONFIGS,
+    MODELS,
+    REFERENCE,
+    by_shapes,
+    config,
+    moved_bytes,
+    products,
+)
+
+SPARSE = ("mixtral_8x7b", "qwen2_moe", "qwen3_30b_a3b")
+
+
+def sizes(name: str, phase: str) -> dict[str, int | None]:
+    spec = hf_spec(config(name))
+    if not spec.takes_sequence:
+        return {"seq": None}
+    return {"seq": None, "context": 100} if phase == "decode" else {"seq": 48}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_products_names_and_parameters_agree(name: str) -> None:
+    stated = config(name, depth=1)
+    phases = ["training"]
+    if hf_spec(stated).generates and name != "t5_small":
+        phases += ["prefill", "decode"]
+    for phase in phases:
+        size = sizes(name, phase)
+        shapes = by_shapes(stated, phase, 2, **size)
+        module = extract_hf("test", config=stated, phase=phase, batch=2, **size)
+        assert products(shapes) == products(module)
+        assert shapes.parameter_count == module.parameter_count
+        if name not in SPARSE:  # experts that are loaded differently are tensors of their own
+            assert shapes.parameters == module.parameters
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_macs_are_those_that_torch_counts(name: str) -> None:
+    stated = config(name, depth=1)
+    module = build_hf(stated).eval()
+    size = sizes(name, "inference")
+    inputs, _, _ = _inputs(module, stated, "inference", 2, size.get("seq"), None)
+    if "attention_mask" in inputs:
+        inputs["position_ids"] = torch.arange(48, device="meta")[None]
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        module(**inputs)
+    assert counter.get_total_flops() == 2 * by_shapes(stated, "inference", 2, **size).macs
+
+
+@pytest.mark.parametrize("name", REFERENCE)
+def test_reference_models_agree_three_ways(name: str) -> None:
+    """Module, configuration and workload file; two layers, see the benchmark for all."""
+    stated = config(name, depth=2)
+    depth = {} if name == "resnet50" else {"depth": 2}
+    phases = ["inference", "training"] + ["decode"] * hf_spec(stated).generates
+    for phase in phases:
+        size = sizes(name, phase)
+        module = extract_hf("test", config=stated, phase=phase, **size)
+        shapes = by_shapes(stated, phase, 1, **size)
+        workload = load_workload(name, phase=phase, overrides=depth, **size)  # type: ignore[arg-type]
+        assert products(module) == products(shapes) == products(workload)
+        assert module.parameter_count == shapes.parameter_count == workload.parameter_count
+        assert moved_bytes(shapes) == moved_bytes(workload)
+        if phase == "decode":  # the cache is appended to, not copied
+            assert moved_bytes(module) == pytest.approx(moved_bytes(shapes), rel=0.01)
+
+
+def test_a_prefilled_cache_is_read_and_only_new_tokens_are_written() -> None:
+    short, long = (
+        extract_hf("test", config=config("llama3_8b", 1), phase="decode", context=context)
+        for context in (100, 1000)
+    )
+    scores = next(op for op in short if op.kind is Kind.ATTENTION)
+    assert (scores.m, scores.n, scores.k, scores.groups) == (4, 101, 128, 8)
+    assert {op.phase for op in short} == {Phase.DECODE}
+    written = [[op.writes for op in t if op.name.endswith("cat")] for t in (short, long)]
+    assert written[0] == written[1] != []
+
+
+def test_the_way_to_read_is_chosen(tmp_path: Path) -> None:
+    small = {"model_type": "cohere", "architectures": ["CohereForCausalLM"], "hidden_size": 64,
+             "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 128,
+             "vocab_size": 100}  # fmt: skip
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(small))
+    assert extract(f"hf:{path}", seq=8).meta["torch"]
+    with pytest.raises(CodesignError, match="no model_type 'cohere' here"):
+        extract(f"hf:{path}", seq=8, via="shapes")
+    path.write_text('{"model_type": "no_such_model"}')
+    with pytest.raises(CodesignError, match="transformers reads no such model"):
+        extract(f"hf:{path}")
+    with pytest.raises(CodesignError, match="via is auto"):
+        extract("torch:a:b", via="module")
+    assert "torch" not in extract(f"hf:{CONFIGS / 'gpt2.json'}", seq=8).meta
+
+
+def test_depth_is_changed_in_the_copy_alone() -> None:
+    assert config("gpt2", 1).data["n_layer"] == 1
+    assert read_config(CONFIGS / "gpt2.json").data["n_layer"] == 12

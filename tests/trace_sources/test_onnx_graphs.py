@@ -1,0 +1,210 @@
+"""Do ONNX graphs give the products that their shapes imply, and are bad ones refused?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+from codesign.config import CodesignError  # noqa: E402
+from codesign.trace.extract import extract, extract_with_weights  # noqa: E402
+from codesign.trace.op import Kind, Phase  # noqa: E402
+from codesign.trace.sparsify import sparsify, trace_effective_macs  # noqa: E402
+
+F = TensorProto.FLOAT
+
+
+def save(
+    path: Path,
+    nodes: Sequence[Any],
+    inputs: dict[str, Sequence[int | str]],
+    weights: dict[str, Sequence[int]],
+    outputs: Sequence[str],
+    indices: dict[str, Sequence[int]] | None = None,
+) -> str:
+    rng = np.random.default_rng(0)
+    stored = [
+        numpy_helper.from_array(rng.random(shape, np.float32), name)
+        for name, shape in weights.items()
+    ]
+    stored += [
+        numpy_helper.from_array(np.array(value, np.int64), name)
+        for name, value in (indices or {}).items()
+    ]
+    graph = helper.make_graph(
+        list(nodes), "g",
+        [helper.make_tensor_value_info(name, F, shape) for name, shape in inputs.items()],
+        [helper.make_tensor_value_info(name, F, None) for name in outputs], stored,
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+    onnx.save(model, str(path))
+    return f"onnx:{path}"
+
+
+def block(path: Path) -> str:
+    """Self-attention with an MLP; batch and sequence are free, heads split by shape arithmetic."""
+    node = helper.make_node
+    nodes = [
+        node("Shape", ["x"], ["shape"]),
+        node("Slice", ["shape", "zero", "two"], ["lead"]),
+        node("Concat", ["lead", "split"], ["apart"], axis=0),
+        *(
+            made
+            for part in "qkv"
+            for made in (
+                node("MatMul", ["x", f"{part}.weight"], [part]),
+                node("Reshape", [part, "apart"], [f"{part}4"]),
+                node("Transpose", [f"{part}4"], [f"{part}h"],
+                     perm=[0, 2, 3, 1] if part == "k" else [0, 2, 1, 3]),
+            )
+        ),
+        node("MatMul", ["qh", "kh"], ["scores"]),
+        node("Softmax", ["scores"], ["p"], axis=-1),
+        node("MatMul", ["p", "vh"], ["y"]),
+        node("Transpose", ["y"], ["yt"], perm=[0, 2, 1, 3]),
+        node("Reshape", ["yt", "shape"], ["merged"]),
+        node("Transpose", ["up.weight"], ["up_turned"], perm=[1, 0]),
+        node("MatMul", ["merged", "up_turned"], ["up"]),
+        node("Gelu", ["up"], ["gelu"]),
+        node("MatMul", ["gelu", "down.weight"], ["down"]),
+        node("Add", ["down", "x"], ["out"]),
+    ]  # fmt: skip
+    weights: dict[str, Sequence[int]] = {f"{part}.weight": [32, 32] for part in "qkv"}
+    weights |= {"up.weight": [64, 32], "down.weight": [64, 32]}
+    indices = {"zero": [0], "two": [2], "split": [4, 8]}
+    return save(path, nodes, {"x": ["batch", "seq", 32]}, weights, ["out"], indices)
+
+
+def test_a_transformer_block(tmp_path: Path) -> None:
+    source = block(tmp_path / "block.onnx")
+    trace = extract(source, batch=3, seq=10)
+    shapes = [(op.kind, op.m, op.n, op.k, op.groups) for op in trace if op.is_matmul]
+    linear, attention = Kind.GEMM, Kind.ATTENTION
+    assert shapes == [
+        *[(linear, 30, 32, 32, 1)] * 3, (attention, 10, 10, 8, 12), (attention, 10, 8, 10, 12),
+        (linear, 30, 64, 32, 1), (linear, 30, 32, 64, 1),
+    ]  # fmt: skip
+    assert trace.parameter_count == 3 * 1024 + 2 * 2048
+    assert set(trace["k"].deps) == set()
+    product = next(op for op in trace if op.kind is Kind.ATTENTION)
+    assert set(product.deps) == {"q", "k"}
+    step = extract(source, phase="training", batch=3, seq=10)
+    assert step.macs == 3 * trace.macs - 3 * 30 * 32 * 32
+    decode = extract(source, phase="decode", batch=3)
+    assert {op.phase for op in decode} == {Phase.DECODE}
+
+
+def test_weights_come_in_the_layout_of_linear_layers(tmp_path: Path) -> None:
+    trace, weights = extract_with_weights(block(tmp_path / "b.onnx"), batch=1, seq=2, real=True)
+    assert weights["up.weight"].shape == (64, 32)
+    assert weights["down.weight"].shape == (32, 64)
+    sparse = sparsify(trace, "2:4", weights=weights, skip_first_last=False)
+    assert len(sparse.masks) == 5
+    assert trace_effective_macs(sparse) < trace.macs
+
+
+def test_convolutions_gemm_and_folded_constants(tmp_path: Path) -> None:
+    node = helper.make_node
+    nodes = [
+        node("Conv", ["x", "c.weight", "c.bias"], ["a"], strides=[2, 2], pads=[1, 1, 1, 1]),
+        node("Relu", ["a"], ["b"]),
+        node("Conv", ["b", "d.weight"], ["e"], group=8, auto_pad="SAME_UPPER"),
+        node("GlobalAveragePool", ["e"], ["f"]),
+        node("Flatten", ["f"], ["g"]),
+        node("Gemm", ["g", "fc.weight", "fc.bias"], ["out"], transB=1),
+    ]
+    weights = {"c.weight": [8, 3, 3, 3], "c.bias": [8], "d.weight": [8, 1, 3, 3],
+               "fc.weight": [10, 8], "fc.bias": [10]}  # fmt: skip
+    source = save(tmp_path / "cnn.onnx", nodes, {"x": [2, 3, 9, 9]}, weights, ["out"])
+    first, depthwise, last = (op for op in extract(source) if op.is_matmul)
+    assert first.conv is not None
+    assert (first.m, first.n, first.k, first.conv.out_h) == (2 * 25, 8, 27, 5)
+    assert (depthwise.groups, depthwise.m, depthwise.n, depthwise.k) == (8, 50, 1, 9)
+    assert (last.m, last.n, last.k) == (2, 10, 8)
+    trace, found = extract_with_weights(source, real=True)
+    assert trace.parameter_count == 216 + 8 + 72 + 80 + 10
+    assert found["fc.weight"].shape == (10, 8)
+
+
+def test_quantised_products(tmp_path: Path) -> None:
+    nodes = [helper.make_node("MatMulInteger", ["x", "w"], ["out"])]
+    path = tmp_path / "int8.onnx"
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.INT8, [4, 8])],
+        [helper.make_tensor_value_info("out", TensorProto.INT32, None)],
+        [numpy_helper.from_array(np.ones((8, 6), np.int8), "w")],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]), str(path))
+    (op,) = extract(f"onnx:{path}")
+    assert (op.m, op.n, op.k, op.a_dtype, op.b_dtype) == (4, 6, 8, "int8", "int8")
+
+
+def one(path: Path, op: str, shape: Sequence[int | str], domain: str = "", **given: Any) -> str:
+    node = helper.make_node(op, ["x", "w"], ["out"], domain=domain, **given)
+    return save(path, [node], {"x": shape}, {"w": [8, 8]}, ["out"])
+
+
+@pytest.mark.parametrize(
+    ("op", "shape", "domain", "message"),
+    [
+        ("MatMul", ["batch", "width"], "", "its name says neither"),
+        ("MatMul", ["batch", "seq", 8], "", "give seq"),
+        ("MatMul", [1, "past_len", 8], "", "give a context"),
+        ("Einsum", [8, 8], "", "Einsum is not known here"),
+        ("Loop", [8, 8], "", "Loop is not known here"),
+        ("QuickGelu", [8, 8], "com.other", "com.other.QuickGelu is no standard operator"),
+        ("MatMul", [4, 7], "", "do not fit"),
+    ],
+)
+def test_graphs_that_cannot_be_traced(
+    tmp_path: Path, op: str, shape: Sequence[int | str], domain: str, message: str
+) -> None:
+    with pytest.raises(CodesignError, match=message):
+        extract(one(tmp_path / "m.onnx", op, shape, domain))
+
+
+def test_a_shape_that_is_missing_is_named(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("NonZero", ["x"], ["where"]),
+        helper.make_node("Cast", ["where"], ["f"], to=F),
+        helper.make_node("MatMul", ["f", "w"], ["out"]),
+    ]
+    source = save(tmp_path / "m.onnx", nodes, {"x": [4, 4]}, {"w": [4, 4]}, ["out"])
+    with pytest.raises(CodesignError, match="MatMul 'out': the shape of 'f' is missing"):
+        extract(source)
+
+
+def test_constants_that_explode_are_not_evaluated(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("ConstantOfShape", ["huge"], ["c"]),
+        helper.make_node("MatMul", ["x", "w"], ["out"]),
+    ]
+    indices = {"huge": [1 << 40, 1 << 20]}
+    source = save(tmp_path / "m.onnx", nodes, {"x": [4, 4]}, {"w": [4, 4]}, ["out"], indices)
+    assert extract(source).macs == 64
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage that is no protobuf", b"\x08\x07"])
+def test_files_that_are_no_graphs(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(content)
+    with pytest.raises(CodesignError, match=r"no ONNX file|no operators"):
+        extract(f"onnx:{path}")
+    with pytest.raises(CodesignError, match="No such file"):
+        extract(f"onnx:{tmp_path / 'missing.onnx'}")
+
+
+def test_a_graph_that_is_cut_short(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    block(path)
+    whole = path.read_bytes()
+    for kept in (20, len(whole) // 2, len(whole) - 3):
+        path.write_bytes(whole[:kept])
+        with pytest.raises(CodesignError):
+            extract(f"onnx:{path}", seq=4)
