@@ -6,9 +6,9 @@ import json
 from dataclasses import replace
 
 import pytest
-from made_results import op_result, run_result
 
 from codesign.config import CodesignError
+from tests.cli.made_results import op_result, run_result
 
 OPS = [
     op_result("stem", bound_by="memory"),

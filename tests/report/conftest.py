@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from made_by_hand import study_results
 
 from codesign.metrics.result import Result
+from tests.report.made_by_hand import study_results
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from made_by_hand import HOSTILE, hostile, make_result
 
 from codesign.metrics.result import Result
 from codesign.report.html import write_report
+from tests.report.made_by_hand import HOSTILE, hostile, make_result
 
 CHROMIUM = next(
     (p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))),

@@ -6,13 +6,13 @@ import re
 import xml.etree.ElementTree as ET
 
 import pytest
-from made_by_hand import HOSTILE, PEAK_MACS_PER_CYCLE, make_result
 
 from codesign.metrics.result import Result
 from codesign.report import figures, quantities, sections
 from codesign.report.figures import Column, Lane, Point, Stack
 from codesign.report.study import study
 from codesign.report.svg import Figure, text_px
+from tests.report.made_by_hand import HOSTILE, PEAK_MACS_PER_CYCLE, make_result
 
 SVG = "{http://www.w3.org/2000/svg}"
 

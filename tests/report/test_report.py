@@ -13,7 +13,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from made_by_hand import HOSTILE, hostile, make_result
 
 from codesign.config import CodesignError
 from codesign.metrics.result import Result
@@ -24,6 +23,7 @@ from codesign.report.html import write_report
 from codesign.report.markdown import write_markdown
 from codesign.report.study import study
 from codesign.report.tables import ops_csv, results_csv, results_json
+from tests.report.made_by_hand import HOSTILE, hostile, make_result
 
 VOID = {"meta", "link", "input", "br", "img"}
 

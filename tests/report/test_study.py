@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_by_hand import HOSTILE, make_result
 
 from codesign.config import CodesignError
 from codesign.metrics.result import Result
 from codesign.report import quantities, study, svg
 from codesign.report.study import AREA, EDP, ENERGY, LATENCY, layer_groups
+from tests.report.made_by_hand import HOSTILE, make_result
 
 
 @pytest.mark.parametrize("module", [quantities, study, svg])
