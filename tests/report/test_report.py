@@ -214,6 +214,19 @@ def test_hostile_strings_do_not_break_the_markdown(text: str, tmp_path: Path) ->
         assert len(widths) == 1, table[:400]
 
 
+def test_every_markdown_table_is_a_head_a_rule_and_rows(
+    results: list[Result], tmp_path: Path
+) -> None:
+    path = write_markdown(results, tmp_path / "r.md", title="Toys", commands=["make demo"])
+    tables = re.findall(r"(?m)(?:^\|.*\n)+", path.read_text(encoding="utf-8"))
+    heads = [table.split("|")[1].strip().split(" of ")[0] for table in tables]
+    assert set(heads) >= {"run", "slowest operators"}
+    for table in tables:
+        _, rule, *rows = table.splitlines()
+        assert re.fullmatch(r"\|(?: ---:? \|)+", rule), table[:300]
+        assert rows
+
+
 def test_the_markdown_shows_figures_that_exist(results: list[Result], tmp_path: Path) -> None:
     path = write_markdown(results, tmp_path / "r.md", title="Toys", commands=["make demo"])
     content = path.read_text()
