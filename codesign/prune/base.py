@@ -109,6 +109,14 @@ class Sparsifier:
     def advance(self) -> None:
         """Move masks and schedules after a step of the optimizer; `step` counts finished steps."""
 
+    def parameters(self) -> list[nn.Parameter]:
+        """Parameters of the method's own, which `attach` adds to the optimizer."""
+        return []
+
+    def layer_pattern(self, target: Target) -> Pattern:
+        """The pattern of one layer's mask, for the trace."""
+        return self.pattern
+
     def observe(self, target: Target, x: Tensor) -> None:
         """See the input of a layer during calibration."""
 
@@ -129,7 +137,8 @@ class Sparsifier:
         """Take over the linear layers and convolutions whose names match a glob of `where`.
 
         Layers that match `skip` are left alone. `steps` is the length of the training run, which
-        schedules need. Raises CodesignError if nothing matches or the method is attached already.
+        schedules need. `optimizer` gets the method's own parameters, if any. Raises CodesignError
+        if nothing matches or the method is attached already.
         """
         if self.targets:
             raise CodesignError(f"{self.name} is attached already; finish or detach it first")
@@ -157,6 +166,8 @@ class Sparsifier:
         with torch.no_grad():
             if not self.needs_data:
                 self.start()
+        if optimizer is not None and (own := self.parameters()):
+            optimizer.add_param_group({"params": own, "weight_decay": 0.0})
         for target in self.targets:
             self._taken.append(target.layer)
             target.layer.forward = partial(self.output, target)  # type: ignore[method-assign]

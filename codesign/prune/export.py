@@ -19,32 +19,34 @@ def with_masks(
     trace: Trace,
     masks: Mapping[str, Mask],
     backward_masks: Mapping[str, Mask],
-    pattern: Pattern,
+    patterns: Mapping[str, Pattern],
     method: Method,
 ) -> Trace:
     """The trace with masks by parameter name on the weighted products that `method` makes sparse.
 
     Masks are [n, k] of the forward product, those of backward-data too (default: the forward ones);
-    they are turned for the operator that reads them. An operator keeps `pattern` where its mask
-    fits, else it gets the one that its mask fills. Raises CodesignError for a mask of another
-    shape.
+    they are turned for the operator that reads them. An operator keeps the parameter's pattern of
+    `patterns` where its mask fits, else it gets the one that its mask fills. Raises CodesignError
+    for a mask of another shape.
     """
     ops: list[Op] = []
     kept = dict(trace.masks)
     for op in trace:
         backward = op.phase is Phase.BACKWARD_DATA
         reads = method.backward_data if backward else method.forward
-        mask = masks.get(str(op.weight))
+        key = str(op.weight)
+        mask = backward_masks.get(key, masks.get(key)) if backward else masks.get(key)
         if mask is None or not reads or not _reads_weight(op):
             ops.append(op)
             continue
+        pattern = patterns[key]
         if backward:
-            mask = _turned(backward_masks.get(str(op.weight), mask), op)
+            mask = _turned(mask, op)
+            pattern = pattern if isinstance(pattern, NM) else pattern.transpose()
         if mask.shape != mask_shape(op):
             raise CodesignError(f"{op.name}: a mask of shape {mask_shape(op)}, got {mask.shape}")
         kept.pop(op.name, None)
-        fitting = _fitting(pattern if not backward or isinstance(pattern, NM)
-                           else pattern.transpose(), mask)  # fmt: skip
+        fitting = _fitting(pattern, mask)
         if not fitting.is_dense:
             kept[op.name] = mask
         ops.append(replace(op, b_pattern=fitting))
