@@ -44,8 +44,8 @@ CORES = Server("cores")
 _CHUNKS, _OUTLINE_CHUNKS = 32, 4
 _PATCH_ROWS, _PATCH_SEED = 64, 0
 _VECTORS, _PARTS = (1, 2, 4, 6, 8, 12, 16, 24), (1, 2, 4, 8, 16)
-_QUAD, _LOOP = 4, 2
-"""8-bit products of one lane; instructions that step and close a loop."""
+_QUAD, _LOOP, _SUM_BYTES = 4, 2, 4
+"""8-bit products of a lane; instructions that step and close a loop; a sum between two parts."""
 
 
 class CpuSpec(ArchSpec):
@@ -209,7 +209,8 @@ class CpuSparse(Machine[CpuSpec]):
         if loop.kernel == "rows":
             ends = rows / lanes if isinstance(op.b_pattern, NM) else rows
             return most * loop.cycles / engine.dense_efficiency + ends * engine.row_cycles
-        put_away = 2 * (loop.parts - 1) * loop.items / lanes / self.spec.simd.load_ports
+        sums = loop.items * _SUM_BYTES
+        put_away = 2 * (loop.parts - 1) * sums / self._rate_of(len(units) * sums)
         ends = rows * (loop.parts * engine.row_cycles + put_away)
         return most * loop.cycles / engine.sparse_efficiency + ends
 

@@ -42,6 +42,7 @@ class Point:
 
 
 def layer(sparsity: float) -> Trace:
+    """The product, with weights dropped anywhere."""
     dense = load_workload(f"gemm:{ITEMS},{EDGE},{EDGE}")
     if not sparsity:
         return dense
