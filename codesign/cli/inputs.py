@@ -96,14 +96,22 @@ def make_sparse(
 ) -> Trace:
     """The trace with patterns on its weights; itself for the pattern `dense`.
 
-    A `where` of the form GLOB=PATTERN has a pattern of its own; the others take `pattern`, which
+    Forms of weights and changes (`trace.transform`) rewrite the layers that `where` names. A
+    `where` of the form GLOB=PATTERN has a pattern of its own; the others take `pattern`, which
     goes everywhere when there are no others. With `weights` the trace gets their masks. Raises
     CodesignError when there is nothing to place.
     """
     from codesign.config import CodesignError
     from codesign.sparsity.pattern import parse_pattern
+    from codesign.trace import transform
     from codesign.trace.sparsify import sparsify
 
+    if pattern is not None and transform.is_change(pattern):
+        if weights is not None or any("=" in glob for glob in placement.where):
+            raise CodesignError(f"{pattern[:40]!r} takes no real weights and no GLOB=PATTERN")
+        return transform.make_sparse(
+            trace, pattern, placement.where or "*", method=placement.method
+        )
     common = None if pattern is None else parse_pattern(pattern)
     if common is not None and common.is_dense:
         return trace

@@ -37,7 +37,10 @@ sparsity = click.option(
     "--sparsity",
     default=None,
     metavar="PATTERN",
-    help="2:4, unstructured(0.9), block(32x32, 0.8), row(0.5), ... [default: dense]",
+    help=(
+        "2:4, unstructured(0.9), block(32x32, 0.8), monarch(4), window(4096), ... as in "
+        "docs/patterns; several joined by &. [default: dense]"
+    ),
 )
 sparsities = click.option(
     "--sparsity",

@@ -27,6 +27,10 @@ from codesign.trace.transform_weights import restructure
 
 Where = str | Sequence[str]
 _CALL = re.compile(r"([a-z_]+)\((.*)\)", re.ASCII | re.DOTALL)
+_PATTERN_NAMES = (
+    "double", "transposable", "nmg", "sq", "unstructured", "row", "column", "fan_in", "fan_out",
+    "block", "gqsa", "tiles", "split", "butterfly",
+)  # fmt: skip
 _MAX_TEXT = 300
 
 
@@ -151,15 +155,20 @@ CHANGES: Mapping[str, Change] = {
 }  # fmt: skip
 _ARGUMENTS = {name: (change.form.count(",") + 1) for name, change in CHANGES.items()}
 _FREE = {"activations", "kv", "attention_map"}
+_REWRITES = {*CHANGES, "split", "tiles", "butterfly", "sq", "gqsa"}
+"""Names of changes, and of patterns that need more than a pattern on an operator."""
 
 
 def is_change(text: str) -> bool:
-    """Whether a text is more than a pattern that `sparsify` places."""
-    if "&" in text or "+" in text:
+    """Whether a text is more, or other, than a pattern that `sparsify` places."""
+    name = re.match(r"\s*([a-z_]+)\(", text)
+    if "&" in text or "+" in text or (name and name[1] in _REWRITES):
         return True
-    name = re.match(r"\s*([a-z_]+)", text)
-    known = {*CHANGES, "lowrank", "monarch", "butterfly_factors", "armor"}
-    return bool(name) and name[1] in known | {"split", "tiles", "butterfly", "sq", "gqsa"}  # type: ignore[index]
+    try:
+        parse_pattern(text)
+    except CodesignError:
+        return True
+    return False
 
 
 def make_sparse(trace: Trace, text: str, where: Where = "*", *, method: str | None = None) -> Trace:
@@ -191,15 +200,14 @@ def _one(trace: Trace, text: str, where: Where, method: str | None) -> Trace:
         return restructure(trace, parse_form(text), where)
     try:
         pattern = parse_pattern(text)
-    except CodesignError as error:
-        hint = did_you_mean(text.partition("(")[0], list(CHANGES))
-        if hint is None:
-            raise CodesignError(
-                f"{error}; or a form such as monarch(32), 2:4+lowrank(64); or a change: "
-                + ", ".join(CHANGES)
-            ) from None
+    except CodesignError:
+        hint = did_you_mean(call[1], [*_PATTERN_NAMES, *CHANGES]) if call else None
+        if call is None or call[1] in _PATTERN_NAMES or hint in _PATTERN_NAMES:
+            raise
         raise CodesignError(
-            f"{text[:40]!r} is no pattern and no change; did you mean {CHANGES[hint].form}?"
+            f"{text[:40]!r} is no pattern, no form such as monarch(32) or 2:4+lowrank(64), and no "
+            "change; "
+            + (f"did you mean {CHANGES[hint].form}?" if hint else f"changes: {', '.join(CHANGES)}")
         ) from None
     if isinstance(pattern, Split | Tiles | MixedBanks | FlatButterfly):
         return restructure(trace, pattern, where)

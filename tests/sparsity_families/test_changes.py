@@ -244,7 +244,7 @@ def test_parts_apply_from_left_to_right(decode):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("monarh(4)", "no sparsity pattern"), ("mpl(0.5)", "did you mean mlp"),
+        ("monarh(4)", "no form such as monarch"), ("mpl(0.5)", "did you mean mlp"),
         ("mlp(x)", "a number"), ("mlp(0.5, 2)", "write mlp"), ("mlp(2)", "less than 1"),
         ("window(0)", "at least 1"), ("window(1e3)", "whole number"), ("2:4 & ", "no sparsity"),
         ("kv(5:4)", "did you mean"), ("2:4+lowrank(0)", "rank"), ("x" * 999, "characters"),
