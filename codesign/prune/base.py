@@ -229,7 +229,8 @@ class Sparsifier:
         if not layers:
             raise CodesignError(f"no operator of {trace.name} reads a weight of the attached model")
         sparse = sparsify(trace, self.pattern, where=layers, method=self.name)
-        return with_masks(sparse, self.masks(), self.backward_masks(), self.pattern, self.method)
+        patterns = {t.key: self.layer_pattern(t) for t in self.targets}
+        return with_masks(sparse, self.masks(), self.backward_masks(), patterns, self.method)
 
     def detach(self) -> None:
         """Give the layers their own forward back and forget them; weights stay as they are."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from codesign.config import CodesignError
 from codesign.prune.base import Sparsifier
@@ -289,7 +289,7 @@ class Step(NMTraining):
         weight.sub_(lr * corrected / (moments["exp_avg_sq"].sqrt() + group["eps"] ** 0.75))
         target.weight.grad = None
 
-    def _group(self, weight: nn.Parameter) -> dict[str, Any]:
+    def _group(self, weight: Tensor) -> dict[str, Any]:
         assert self.optimizer is not None
         for group in self.optimizer.param_groups:
             if any(parameter is weight for parameter in group["params"]):

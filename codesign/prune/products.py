@@ -68,9 +68,9 @@ def product(
     return y + (layer.bias if isinstance(layer, nn.Linear) else layer.bias.view(-1, 1, 1))
 
 
-def differentiable(x: Tensor, layer: Layer, weight: Tensor) -> Tensor:
+def differentiable(x: Tensor, layer: Layer, weight: Tensor, *, bias: bool = True) -> Tensor:
     """The layer's output with a weight that autograd follows back to its own parameters."""
-    return _forward(x, weight, layer, layer.bias)
+    return _forward(x, weight, layer, layer.bias if bias else None)
 
 
 def _forward(x: Tensor, weight: Tensor, layer: Layer, bias: Tensor | None = None) -> Tensor:
