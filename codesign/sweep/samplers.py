@@ -163,7 +163,7 @@ class Search(Sampler):
         self._batch = study.population
         self.total = _capped(study)
         self._left = self.total
-        self._violations: dict[int, float] = {}
+        self._constrained = bool(study.constraints)
         self._trials: list[Any] = []
         self._space = {
             path: _distribution(optuna.distributions, parameter)
@@ -179,21 +179,16 @@ class Search(Sampler):
 
         import optuna
 
-        def broken(trial: Any) -> tuple[float]:
-            return (self._violations.get(trial.number, 0.0),)
-
-        held = broken if study.constraints else None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             match study.method:
                 case "tpe":
                     return optuna.samplers.TPESampler(
-                        seed=study.seed, constraints_func=held, constant_liar=True,
-                        multivariate=True,
-                    )  # fmt: skip
+                        seed=study.seed, constant_liar=True, multivariate=True
+                    )
                 case "nsga2":
                     return optuna.samplers.NSGAIISampler(
-                        seed=study.seed, constraints_func=held, population_size=study.population
+                        seed=study.seed, population_size=study.population
                     )
                 case _:
                     try:
@@ -223,7 +218,8 @@ class Search(Sampler):
                 worst[goal] if metrics is None else metrics.get(name, worst[goal])
                 for name, goal in self._goals.items()
             ]
-            self._violations[trial.number] = 1e300 if math.isinf(violation) else violation
+            if self._constrained:
+                trial.set_constraint("limits", min(violation, 1e300))
             self._study.tell(trial, found)
 
 
