@@ -16,6 +16,11 @@ from codesign.units import DTYPE_BYTES
 
 FORMAT = "codesign-trace"
 VERSION = 1
+MAX_OPERATORS = 2_000_000
+"""More take minutes and tens of gigabytes to hold, whatever comes after."""
+
+_MARK = b'"kind"'
+_BLOCK_BYTES = 1 << 24
 
 _OP_FIELDS = {f.name: f for f in fields(Op)}
 _CONV_FIELDS = {f.name for f in fields(Conv)}
@@ -48,7 +53,15 @@ def save_trace(trace: Trace, path: Path) -> None:
 def load_trace(path: Path) -> Trace:
     """Read what `save_trace` wrote; CodesignError names what is wrong with any other file."""
     try:
+        count = _operators(path)
+        if count > MAX_OPERATORS:
+            raise CodesignError(
+                f"{path}: about {count:,} operators, {MAX_OPERATORS:,} at most; give equal layers "
+                "as `repeats` of one"
+            )
         content = json.loads(path.read_text(encoding="utf-8"))
+    except CodesignError:
+        raise
     except OSError as error:
         raise CodesignError(f"{path}: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
@@ -63,6 +76,17 @@ def load_trace(path: Path) -> Trace:
         return _trace(content)
     except CodesignError as error:
         raise CodesignError(f"{path}: {error}") from None
+
+
+def _operators(path: Path) -> int:
+    """How many operators a file seems to hold, without parsing it."""
+    count, kept = 0, b""
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            text = kept + block
+            count += text.count(_MARK)
+            kept = text[max(0, len(text) - len(_MARK) + 1) :]
+    return count
 
 
 def _trace(content: dict[str, Any]) -> Trace:
