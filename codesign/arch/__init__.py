@@ -69,7 +69,7 @@ def find_arch(name_or_path: str | Path) -> Path:
     if str(name_or_path) in known:
         return known[str(name_or_path)]
     meant = did_you_mean(str(name_or_path), list(known))
-    hint = f"did you mean {meant!r}?" if meant else f"there are {', '.join(known)}"
+    hint = f"did you mean {meant!r}?" if meant else "`codesign arch list` names them"
     raise CodesignError(f"no machine is named {str(name_or_path)!r}; {hint} (a file ends in .yaml)")
 
 

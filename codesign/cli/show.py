@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--pareto", is_flag=True, help="Only the front, with its knee and hypervolume.")
 @click.option(
-    "--where", "wheres", multiple=True, metavar="FIGURE<=NUMBER", help="Only such points; repeatable."
+    "--where",
+    "wheres",
+    multiple=True,
+    metavar="FIGURE<=NUMBER",
+    help="Only such points; repeatable.",
 )
 @click.option("--sort", metavar="NAME", help="By a figure or parameter; -NAME for largest first.")
 @click.option("--top", type=Count(1, 10**9), default=20, show_default=True, metavar="N")
@@ -54,7 +58,7 @@ def command(
     parquet: Path | None,
     as_json: bool,
 ) -> None:
-    """Show the points that a sweep has stored in RUN."""
+    """Show the points that a sweep has stored."""
     from codesign.sweep import analysis
     from codesign.sweep.run import front_of, stored_study
     from codesign.sweep.store import Store, write_csv, write_parquet
@@ -156,7 +160,9 @@ def _sensitivity(changes: Sequence[dict[str, object]], *, as_json: bool) -> None
     if as_json:
         print_json({"sensitivity": list(changes)})
         return
-    grid = table("machine", "path", "status", "value", "times", "metric", "rank order", "best", left=3)
+    grid = table(
+        "machine", "path", "status", "value", "times", "metric", "rank order", "best", left=3
+    )
     for change in changes:
         grid.add_row(
             str(change["arch"]), str(change["path"]), str(change["status"]),

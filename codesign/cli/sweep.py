@@ -55,10 +55,11 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Run a sweep from a YAML file or a shipped one.
+    """Run many designs from a YAML file and find their front.
 
-    KEY=VALUE,VALUE gives a parameter other values (arch.array.rows=16,32), or a key of the file another
-    one (run_cap=100). Interrupted or killed, it goes on with --resume where it was.
+    The file is shipped or your own. KEY=VALUE,VALUE gives a parameter other values
+    (arch.array.rows=16,32), or a key of the file another one (run_cap=100). Interrupted or killed,
+    it goes on with --resume where it was.
     """
     from codesign.sweep.check import find_sweep, read_study
 

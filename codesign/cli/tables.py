@@ -177,10 +177,11 @@ def split(parts: Mapping[str, float], largest: int = 4) -> str:
 def notes(result: Result) -> list[str]:
     """What did not run as asked, and how many operators it concerns."""
     affected = Counter(op.note for op in result.ops if op.note)
-    return [
-        f"{note} ({affected[note]} operators)" if affected[note] else note
-        for note in dict.fromkeys([*result.notes, *affected])
-    ]
+    rows = []
+    for note in dict.fromkeys([*result.notes, *affected]):
+        many = affected[note]
+        rows.append(f"{note} ({many} operator{'s' if many > 1 else ''})" if many else note)
+    return rows
 
 
 def assumptions(result: Result) -> Table:
