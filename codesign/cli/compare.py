@@ -80,7 +80,7 @@ def command(
             trace, machine = traces[cell.sparsity], machines[cell.arch]
             part = portion(progress, f"{cell.arch} {cell.sparsity}", number, len(cells))
             results.append(evaluate(trace, machine, fidelity=fidelity, seed=seed, progress=part))
-    (scenario,) = study(results, first).scenarios
+    (scenario,) = study(results, first, together=True).scenarios
     if as_json:
         print_json(_plain(scenario))
     else:

@@ -131,8 +131,10 @@ class Study:
         return geometric_mean(s.ratio(run, metric) for s, run in self.of(label))
 
 
-def study(results: Sequence[Result], baseline: int = 0) -> Study:
-    """Group results by workload and phase and find the baseline of each group.
+def study(results: Sequence[Result], baseline: int = 0, *, together: bool = False) -> Study:
+    """Group results by workload, phase and dense work, and find the baseline of each group.
+
+    With `together` work does not matter: changes of a trace leave less of it to compare.
 
     `baseline` is the index of a result; in other groups its counterpart is the one with the same
     machine and sparsity, then the same machine, then the first. Raises CodesignError when there are
@@ -146,7 +148,8 @@ def study(results: Sequence[Result], baseline: int = 0) -> Study:
         )
     groups: dict[tuple[str, str, int], list[Result]] = {}
     for result in results:
-        groups.setdefault((result.workload, result.phase, result.macs), []).append(result)
+        work = 0 if together else result.macs
+        groups.setdefault((result.workload, result.phase, work), []).append(result)
     names = Counter((workload, phase) for workload, phase, _ in groups)
     chosen = results[baseline]
     scenarios = []
