@@ -239,7 +239,8 @@ def _table() -> list[TableRow]:
         rows.append({
             "section": "sparsity apart from INT8 (items per second)", "case": row.label,
             "FP32 dense": ours["fp32"], "published FP32": row.dense_rate,
-            "INT8 dense": ours["int8"], "INT8 sparse": ours["sparse"], "published sparse": row.sparse_rate,
+            "INT8 dense": ours["int8"], "INT8 sparse": ours["sparse"],
+            "published sparse": row.sparse_rate,
             "gain of INT8": ours["int8"] / ours["fp32"],
             "gain of sparsity": ours["sparse"] / ours["int8"],
         })  # fmt: skip
