@@ -143,7 +143,7 @@ def account(
     components = machine.components()
     energies = energy_table(components, spec.technology, spec.energy)
     areas = area_table(components, spec.technology)
-    leaking_w = leakage_w(areas, spec.technology)
+    leaking_w = leakage_w(areas, spec.technology) + machine.static_w
     latency_s = timeline.cycles / (spec.clock_mhz * HZ_PER_MHZ)
     tallies = tally(
         timeline, first, [row.program for row in lowered], [r.op.repeats for r in lowered]

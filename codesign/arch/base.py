@@ -263,6 +263,17 @@ class Machine(ABC, Generic[S]):
         """Whether lowering depends on where the zeros of B are."""
         return fidelity is not Fidelity.TILE and self.exploits(op)
 
+    @property
+    def static_w(self) -> float:
+        """Power that is drawn at all times beside the leakage of the blocks in `components`."""
+        return 0.0
+
+    acts_beyond_probes: ClassVar[tuple[str, ...]] = ()
+    """Dotted paths of the file whose numbers matter only beyond the probes of conformance."""
+    sparse_can_lose: ClassVar[bool] = False
+    """Whether sparse operands run on other kernels than dense ones, which may be slower for some
+    shapes."""
+
     unit_labels: ClassVar[dict[str, str]] = {}
     """What an operator that waits for a unit is said to be bound by; the unit's name if it is
     absent.
