@@ -69,7 +69,7 @@ class Multiprocessors(Spec):
 
 
 class SecondLevel(Spec):
-    """The cache that all multiprocessors share; each partition keeps its own copy of what it reads."""
+    """The cache of all multiprocessors; each partition keeps its own copy of what it reads."""
 
     capacity_bytes: int = Field(ge=65536)
     partitions: int = Field(ge=1, le=8)
@@ -116,6 +116,8 @@ class TensorCore(Machine[TensorCoreSpec]):
     """Lowers an operator to one kernel: a launch, its thread blocks, and its DRAM traffic."""
 
     spec_type = TensorCoreSpec
+    sparse_can_lose = True
+    acts_beyond_probes = ("dense", "sparse", "power", "l2", "launch.stream_cycles")
     actions: ClassVar[tuple[str, ...]] = (
         READ_ACTION, DRAM_WRITE, MAC, "l2_read", "shared_read", "vector_alu", "vector_special",
     )  # fmt: skip
@@ -151,6 +153,10 @@ class TensorCore(Machine[TensorCoreSpec]):
     @property
     def dram_bytes_per_cycle(self) -> float:
         return self.spec.dram.bytes_per_cycle
+
+    @property
+    def static_w(self) -> float:
+        return self.spec.power.idle_w
 
     def supports(self, op: Op) -> bool:
         return not op.is_matmul or op.a_dtype in self.spec.mma

@@ -15,6 +15,7 @@ from codesign.arch.gpu_kernels import form_of
 from codesign.arch.tensor_core import TensorCore
 from codesign.evaluate import evaluate
 from codesign.evaluate import lower as lower_op
+from codesign.measure.knobs import knobs, neighbours
 from codesign.sim import simulate
 from codesign.sparsity.pattern import Block, parse_pattern
 from codesign.trace.op import Kind, Op, Phase, Trace
@@ -196,3 +197,41 @@ def test_public_names():
     machine = codesign.load_arch("rtx4090")
     assert machine.spec.source_of("dense.step_cycles").status == "measured"
     assert load_arch("b200").spec.source_of("dense.step_cycles").status == "assumed"
+
+
+BOUND_BY = np.array(
+    [
+        (1, 16, 16384, 16384), (1, 16384, 16384, 64), (1, 8192, 8192, 8192), (1, 64, 4096, 4096),
+        (1, 16, 128, 65536), (1, 1280, 65536, 8192), (1, 2560, 65536, 8192), (1, 5120, 65536, 8192),
+    ]
+)  # fmt: skip
+"""Groups, m, n, k: reads, writes, MMA, latency, a long reduction, operands as large as L2."""
+NEVER_IN_THE_WAY = {"dense.sharing", "power.sparse_factor"}
+"""At half and at twice the value something else is slower: L2 on Hopper, 2:4 power on some."""
+
+
+@pytest.mark.parametrize("name", ["h200", "rtx4090", "b200", "a6000"])
+def test_every_constant_of_kernels_and_power_moves_some_product(name):
+    patterns = [parse_pattern(text) for text in ("dense", "2:4")]
+    forms = [form_of(pattern, "fp16", "fp16", sparse_mma=True) for pattern in patterns]
+
+    def choices(machine):
+        found = [machine.choose(BOUND_BY, "fp16", form) for form in forms]
+        return np.array([*found, machine.choose(BOUND_BY, "fp32")])
+
+    plain = load_arch(name)
+    before, idle = choices(plain), set()
+    for knob in knobs(plain):
+        others = neighbours(plain, knob, {})
+        inside = knob.path.split(".")[0] in ("dense", "sparse", "power", "l2")
+        if inside and not any((choices(other) != before).any() for other in others):
+            idle.add(knob.path)
+    assert idle <= NEVER_IN_THE_WAY
+
+
+def test_idle_power_is_charged_all_the_time():
+    trace = gemm(512, 512, 512)
+    rest, more = (evaluate(trace, load_arch("h200", {"power.idle_w": w})) for w in (90, 190))
+    gained = more.energy_j - rest.energy_j
+    assert gained == pytest.approx(100 * rest.latency_s, rel=1e-6)
+    assert more.cycles == rest.cycles
