@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -17,7 +19,7 @@ class _Scheduled(FixedMask):
     """Masks that change every `every` steps between the shares `begin` and `end` of the run."""
 
     timing = "training"
-    patterns = (Unstructured,)
+    patterns: ClassVar[tuple[type[Pattern], ...]] = (Unstructured,)
 
     def __init__(
         self,
@@ -77,6 +79,7 @@ class Gradual(_Scheduled):
         return torch.ones(target.shape, dtype=torch.bool, device=target.weight.device)
 
     def change(self, target: Target) -> None:
+        assert target.mask is not None
         rows = target.rows() * target.mask
         if isinstance(self.pattern, Block):
             target.mask = largest_blocks(rows, self.pattern, self.sparsity_now)
@@ -94,9 +97,10 @@ class Gradual(_Scheduled):
 
 def largest_blocks(scores: Tensor, pattern: Block, sparsity: float) -> Tensor:
     """The mask of the blocks with the largest norms, boolean [n, k]."""
-    norms = block_norms(scores, pattern.rows, pattern.cols)
+    norms = block_norms(scores, pattern.block_rows, pattern.block_cols)
     kept = largest(norms, count_kept(sparsity, norms.numel()))
-    return spread_blocks(kept, pattern.rows, pattern.cols, (scores.shape[0], scores.shape[1]))
+    n, k = scores.shape
+    return spread_blocks(kept, pattern.block_rows, pattern.block_cols, (n, k))
 
 
 class _Regrowing(_Scheduled):
@@ -229,7 +233,7 @@ class SRigL(_Regrowing):
 
     def change(self, target: Target) -> None:
         assert target.mask is not None
-        n, k = target.shape
+        k = target.shape[1]
         budget, alive = int(target.mask.sum()), target.mask.any(1)
         before = budget // max(1, int(alive.sum()))
         moved = min(int(cosine(self.share, self.done) * budget), target.mask.numel() - budget)
@@ -242,10 +246,10 @@ class SRigL(_Regrowing):
         alive = enough if enough.any() else alive
         fan_in = min(k, max(1, budget // int(alive.sum())))
         own = torch.where(kept, target.rows().abs(), none)
-        own_rank = own.argsort(1, descending=True, stable=True).argsort(1)
+        own_rank = own.argsort(stable=True, dim=1, descending=True).argsort(dim=1)
         kept = kept & (own_rank < fan_in) & alive[:, None]
         scores = torch.where(kept, torch.full_like(sizes, torch.inf), target.state["gradient"])
-        rank = scores.argsort(1, descending=True, stable=True).argsort(1)
+        rank = scores.argsort(stable=True, dim=1, descending=True).argsort(dim=1)
         wanted = (rank < fan_in) & alive[:, None]
         self.swap(target, kept, wanted & ~kept)
 
@@ -263,7 +267,9 @@ class Blast(_Regrowing):
     """
 
     name = "blast"
-    paper = "BLaST (Okanovic et al. 2025, arXiv 2507.03117)"
+    paper = (
+        "BLaST: High Performance Inference and Pretraining using BLock Sparse Transformers, 2025"
+    )
     patterns = (Block,)
 
     def __init__(
@@ -285,7 +291,7 @@ class Blast(_Regrowing):
     def change(self, target: Target) -> None:
         assert isinstance(self.pattern, Block)
         assert target.mask is not None
-        height, width = self.pattern.rows, self.pattern.cols
+        height, width = self.pattern.block_rows, self.pattern.block_cols
         norms = block_norms(target.rows() * target.mask, height, width)
         total = count_kept(cubic(0.0, self.pattern.sparsity, self.done), norms.numel())
         moved = min(int(cosine(self.share, self.done) * total), norms.numel() - total)

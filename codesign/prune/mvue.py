@@ -12,8 +12,9 @@ def mvue(x: Tensor, n: int, m: int, random: torch.Generator) -> Tensor:
     """An N:M matrix whose expectation is x, groups along the last axis of [rows, cols].
 
     With n = 1 element i is drawn with probability |x_i| / sum and becomes sign(x_i) * sum, which
-    has the least variance. With n = 2 the draw is that of FST (Hu et al., ICML 2024): i with t_i = |x_i| / S, then j in proportion to |x_j| of the rest, each divided by the
-    probability p_i = t_i + |x_i| * (sum_k t_k / (S - |x_k|) - t_i / (S - |x_i|)) of being drawn.
+    has the least variance. With n = 2 the draw is that of FST (Hu et al., ICML 2024): i with
+    t_i = |x_i| / S, then j in proportion to |x_j| of the rest, each divided by the probability
+    p_i = t_i + |x_i| * (sum_k t_k / (S - |x_k|) - t_i / (S - |x_i|)) of being drawn.
     Raises CodesignError for larger n.
     """
     if n > 2 or n > m:

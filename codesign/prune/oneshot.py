@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
 from codesign.config import CodesignError, fingerprint
-from codesign.prune.base import Sparsifier
+from codesign.prune.base import Sparsifier, Timing
 from codesign.prune.select import count_kept, largest, largest_of_groups
 from codesign.prune.target import Target
 from codesign.sparsity import allocation
@@ -17,7 +19,7 @@ from codesign.sparsity.pattern import NM, Pattern, Unstructured
 class FixedMask(Sparsifier):
     """Masks that do not change once chosen: pruned weights get no gradient."""
 
-    timing = "one_shot"
+    timing: ClassVar[Timing] = "one_shot"
 
     def gradient(self, target: Target, gradient: Tensor) -> Tensor:
         return gradient if target.mask is None else gradient * target.shaped(target.mask)

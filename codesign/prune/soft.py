@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from codesign.sparsity.pattern import NM, Pattern, Unstructured
 class _Soft(Sparsifier):
     """A method whose export is what its forward weight leaves non-zero."""
 
-    patterns = (Unstructured,)
+    patterns: ClassVar[tuple[type[Pattern], ...]] = (Unstructured,)
 
     def start(self) -> None:
         self.advance()
@@ -185,7 +185,7 @@ class Pdp(_Soft):
 
     The cut is between the smallest kept and the largest pruned magnitude of a layer (of a group for
     N:M). The share removed grows linearly until `end` of the run; `finish` hardens the mask. `tau`
-    is relative to the mean of w^2 of the layer when None is given to `absolute_tau`.
+    counts in means of w^2 of the layer, `absolute_tau`, where given, in w^2 itself.
     """
 
     name = "pdp"

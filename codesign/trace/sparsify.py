@@ -41,6 +41,11 @@ class Method:
     output_gradient: bool = False
     backward_weight: bool = False
     nested: bool = False
+    one_mask: bool = False
+    """Both directions read one mask of the weight: transposed, its N:M groups lie across the
+    reduction of backward-data, which is then dense to an N:M engine."""
+    inputs: bool = False
+    """The activations that the forward product reads are sparse, by the token."""
     transposable: bool = False
     """One mask serves both directions; it is not found by projecting each direction alone."""
 
@@ -62,7 +67,20 @@ METHODS: Mapping[str, Method] = {
     "tmask": Method(forward=True, backward_data=True, transposable=True),
     # Hu et al., ICML 2024: transposable masks, and unbiased 2:4 gradients for the weight gradient
     "fst": Method(forward=True, backward_data=True, backward_weight=True, transposable=True),
-}
+    # Hu et al., NeurIPS 2024 (arXiv 2409.09099): as FST without masks that serve both directions
+    "s_ste": Method(forward=True, backward_weight=True),
+    # one N:M mask along the inputs
+    **dict.fromkeys(("ste", "step", "pgf", "nm_magnitude"), Method(forward=True)),
+    **dict.fromkeys(
+        ("random", "magnitude_uniform", "magnitude_global", "magnitude_erk", "magnitude_lamp",
+         "gradual", "rigl", "srigl", "granet", "autosparse", "st3", "pdp", "blast", "wanda",
+         "sparsegpt", "obs", "chita", "patch", "spense", "pixelated_butterfly", "slicegpt"),
+        Method(forward=True, backward_data=True, one_mask=True),
+    ),
+    # factors, all of them dense
+    "monarch": Method(),
+    **dict.fromkeys(("teal", "wina", "r_sparse", "mustafar", "kwta"), Method(inputs=True)),
+}  # fmt: skip
 
 
 def sparsify(
@@ -277,9 +295,13 @@ def _is_loss(op: Op) -> bool:
 def _prune(op: Op, pattern: Pattern, method: Method) -> Op:
     group = pattern.m if isinstance(pattern, NM) else 1
     if op.phase in _FORWARD_PHASES:
+        if method.inputs:
+            return replace(op, a_pattern=pattern)
         return replace(op, b_pattern=pattern) if method.forward else op
     if op.phase is Phase.BACKWARD_DATA:
         if op.conv is not None and op.conv.in_channels // op.conv.groups < group:
+            return op
+        if method.one_mask and isinstance(pattern, NM):
             return op
         if method.output_gradient:
             return replace(op, a_pattern=pattern)
