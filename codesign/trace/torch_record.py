@@ -18,20 +18,19 @@ from codesign.config import CodesignError
 from codesign.trace.aten import (
     DTYPES,
     PRODUCTS,
-    VECTOR_FUNCTIONS,
     convolution_window,
     hides_products,
 )
 from codesign.trace.network import attention_ops, conv_op
 from codesign.trace.op import Kind, Op, Phase
 from codesign.trace.torch_modes import Dispatches, Functions, flat, sequence_number
+from codesign.trace.torch_vector import vector_fields, vector_function
 from codesign.trace.training import (
     backward_data_op,
     backward_weight_op,
     product_gradients,
     vector_gradient,
 )
-from codesign.trace.vector_work import FUNCTIONS, function
 
 
 class Recorder:
@@ -345,44 +344,23 @@ class Recorder:
         floats = [t for t in made if t.is_floating_point()]
         if not floats:
             return [(t, ()) for t in made]
-        what = self._function(name, args, inputs)
-        row = function(what.removesuffix(".gradient"))
-        work = (row.backward or row.forward) if what.endswith(".gradient") else row.forward
+        what = vector_function(name, args, inputs)
         read = list({self._place(t): t for t in inputs if t.is_floating_point()}.values())
-        table = what == "embedding"
-        reads = sum(t.numel() for t in read) if not table else floats[0].numel()
-        elements = floats[0].numel()
-        if row.kind is Kind.REDUCTION or what == "batchnorm":
-            elements = max(elements, max((t.numel() for t in read), default=0))
-        written = sum(t.numel() for t in floats)
-        if name == "cat":  # parts that are constants, such as cached keys, are there already
-            elements = written = reads
-        if what in ("batchnorm", "batchnorm.gradient"):
-            reads += elements * (work.reads // 2)
+        fresh = sum(t.numel() for t in read if self._producer.get(self._key(t)))
         if what == "embedding.gradient":
             phase = Phase.BACKWARD_WEIGHT
         weight = next((n for t in inputs if (n := self._parameter.get(self._key(t)))), None)
         op = Op(
-            name=self._unique(f"{layer}.{name}" if layer else name), kind=row.kind, phase=phase,
-            weight=weight,
-            layer=layer, function=what, elements=elements, passes=work.passes,
-            alu_per_element=work.alu, special_per_element=work.special, reads=reads,
-            writes=written, a_dtype=self.dtype_name(floats[0]),
-            b_dtype="int32", c_dtype=self.dtype_name(floats[0]), deps=self._deps(inputs),
+            name=self._unique(f"{layer}.{name}" if layer else name), phase=phase, weight=weight,
+            layer=layer, a_dtype=self.dtype_name(floats[0]), b_dtype="int32",
+            c_dtype=self.dtype_name(floats[0]), deps=self._deps(inputs),
             b_reads=sum(t.numel() for t in inputs if not t.is_floating_point()),
+            **vector_fields(what, name, read, fresh, floats),
         )  # fmt: skip
         self.ops.append(op)
         if name == "_to_copy" and self._key(inputs[0]) in self._parameter:
             self._parameter[self._key(made[0])] = self._parameter[self._key(inputs[0])]
         return [(t, (op.name,)) for t in made]
-
-    def _function(self, name: str, args: Sequence[Any], inputs: list[Tensor]) -> str:
-        what = VECTOR_FUNCTIONS.get(name, "elementwise")
-        if what == "batchnorm" and len(args) > 5 and args[5] is False:
-            return "batchnorm_inference"
-        if what == "multiply" and len([t for t in inputs if t.is_floating_point()]) < 2:
-            return "scale"
-        return what if what.removesuffix(".gradient") in FUNCTIONS else "elementwise"
 
     # --- names, places, dependencies ---
 
