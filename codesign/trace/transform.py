@@ -88,6 +88,11 @@ CHANGES: Mapping[str, Change] = {
         "heads(S)", "attention heads removed",
         lambda t, a, w: slices.slice_heads(t, _number(a[0])),
     ),
+    "filters": Change(
+        "filters(S)",
+        "filters of every convolution removed, with the channels that read them",
+        lambda t, a, w: slices.slice_filters(t, _number(a[0])),
+    ),
     "layers": Change(
         "layers(S)", "layers removed",
         lambda t, a, w: slices.drop_layers(t, _number(a[0])),

@@ -34,6 +34,14 @@ def slice_heads(trace: Trace, removed: float) -> Trace:
     return _forward(trace, lambda forward: _heads(forward, require_fraction(removed)))
 
 
+def slice_filters(trace: Trace, removed: float) -> Trace:
+    """A convolutional network with a fraction of every layer's filters removed (SSL, PAGCP, OTO).
+
+    The channels that read them go too; the image's channels and the classes stay.
+    """
+    return _forward(trace, lambda forward: _filters(forward, require_fraction(removed)))
+
+
 def drop_layers(trace: Trace, removed: float) -> Trace:
     """A fraction of the layers removed, the last ones first; neighbours are linked over the gap."""
     return _forward(trace, lambda forward: _layers(forward, require_fraction(removed)))
@@ -128,6 +136,56 @@ def _heads(trace: Trace, removed: float) -> Trace:
         else:
             ops.append(scaled(op, kept, whole))
     return replace(grown(trace, ops), parameters=parameters)
+
+
+def _filters(trace: Trace, removed: float) -> Trace:
+    ends = {dep for op in trace for dep in op.deps if op.layer != "loss"}
+    parameters = dict(trace.parameters)
+    shares: dict[str, tuple[int, int]] = {}
+    ops: list[Op] = []
+    for op in trace:
+        reads = next((shares[dep] for dep in op.deps if dep in shares), (1, 1))
+        writes = reads
+        cut = op
+        if op.is_matmul:
+            outs = op.n * (op.conv.groups if op.conv else 1)
+            last = op.name not in ends
+            writes = (1, 1) if last else (max(1, kept_of(removed, outs)), outs)
+            cut = _narrowed(op, reads, writes)
+            if op.weight in parameters:
+                parameters[op.weight] = cut.groups * cut.n * cut.k
+                bias = f"{op.layer}.bias"
+                if bias in parameters:
+                    parameters[bias] = parameters[bias] * writes[0] // writes[1]
+        else:
+            cut = scaled(op, *reads)
+            for name in (str(op.weight), f"{op.layer}.bias"):
+                if name in parameters:
+                    parameters[name] = parameters[name] * reads[0] // reads[1]
+        shares[op.name] = writes
+        ops.append(cut)
+    if not any(op.conv for op in trace):
+        raise CodesignError(f"{trace.name} has no convolutions")
+    return replace(grown(trace, ops), parameters=parameters)
+
+
+def _narrowed(op: Op, reads: tuple[int, int], writes: tuple[int, int]) -> Op:
+    """A product with fewer channels on both sides; depthwise ones lose groups."""
+    conv = op.conv
+    if conv is None:
+        return replace(op, n=op.n * writes[0] // writes[1], k=op.k * reads[0] // reads[1])
+    ins = conv.in_channels * reads[0] // reads[1]
+    outs = conv.out_channels * writes[0] // writes[1]
+    groups = conv.groups
+    if groups > 1:
+        if groups != conv.in_channels or conv.in_channels != conv.out_channels:
+            raise CodesignError(f"{op.name}: filters of grouped convolutions are not cut")
+        groups = outs = ins
+    per_group = ins // groups
+    return replace(
+        op, n=outs // groups, k=conv.kernel_h * conv.kernel_w * per_group, groups=groups,
+        conv=replace(conv, in_channels=ins, out_channels=outs, groups=groups),
+    )  # fmt: skip
 
 
 def _layers(trace: Trace, removed: float) -> Trace:

@@ -130,6 +130,24 @@ def test_removed_heads_are_those_of_the_narrower_attention(decode):
     assert dict(removed.parameters) == dict(narrow.parameters)
 
 
+@pytest.mark.parametrize("phase", [None, "training"])
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v1"])
+def test_removed_filters_leave_a_consistent_network(name, phase):
+    whole = load_workload(name, phase=phase)
+    half = make_sparse(whole, "filters(0.5)")
+    assert 0.23 < half.macs / whole.macs < 0.36
+    forward = {o.name: o for o in half if o.phase is Phase.FORWARD}
+    for op in forward.values():
+        if op.conv is not None:
+            assert op.conv.out_channels == op.n * op.groups
+            assert op.k == op.conv.kernel_h * op.conv.kernel_w * op.conv.in_channels // op.groups
+            assert half.parameters[op.weight] == op.groups * op.n * op.k
+            for dep in (forward[d] for d in op.deps):
+                made = dep.writes if not dep.is_matmul else dep.c_elements
+                assert made == op.conv.in_elements
+    assert [o.name for o in half] == [o.name for o in whole]
+
+
 def test_a_sliced_stream_has_narrow_products_and_rotations(forward):
     sliced = make_sparse(forward, "slice(0.25)")
     assert sliced["layers.0.attention.out"].n == sliced["layers.0.mlp.up"].k == 48
@@ -276,7 +294,10 @@ GIVEN = {
 def test_every_change_runs_on_a_machine(forward, decode, name, arch):
     text = GIVEN.get(name) or f"{name}(0.5)"
     assert is_change(text)
-    trace = make_sparse(decode if name in DECODE_ONLY else forward, text)
+    chosen = decode if name in DECODE_ONLY else forward
+    if name == "filters":
+        chosen = load_workload("resnet18", image=32)
+    trace = make_sparse(chosen, text)
     result = codesign.evaluate(trace, codesign.load_arch(arch), fidelity="tile")
     assert result.cycles > 0
     assert result.macs == trace.macs
