@@ -3,15 +3,27 @@ touched."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from scipy.optimize import minimize
 
+from codesign.arch import load_arch
 from codesign.arch.gpu_kernels import KernelLibrary
 from codesign.arch.tensor_core import TensorCore
-from codesign.measure.gpu_rows import Float64, Protocol, Rows, predict
+from codesign.measure.gpu_rows import (
+    Float64,
+    Protocol,
+    Rows,
+    data_files,
+    machine_name,
+    predict,
+    protocols,
+    read_rows,
+)
 from codesign.units import HZ_PER_MHZ, US_PER_S
 
 _KERNEL_FIELDS = (
@@ -171,3 +183,29 @@ def fit_roofline(machine: TensorCore, rows: Rows) -> Roofline3:
 
     found = minimize(loss, start, method="Nelder-Mead", options={"maxfev": 600})
     return read(np.asarray(found.x))
+
+
+def main(data: Path) -> None:
+    """Print constants fitted anew to every board and pattern of a data folder, from the shipped
+    ones.
+
+    The shipped constants were fitted in this way from round numbers, group by group; starting from
+    them shows how far another pass moves them.
+    """
+    groups: dict[tuple[str, str, str, str], list[Rows]] = {}
+    for rows in read_rows(data_files(data)):
+        groups.setdefault((rows.origin, rows.library, rows.gpu, rows.pattern), []).append(rows)
+    for (origin, library, gpu, pattern), members in groups.items():
+        name = machine_name(gpu)
+        machine = None if name is None else load_arch(name)
+        if not isinstance(machine, TensorCore) or not any(m.in_fit.any() for m in members):
+            continue
+        members = [m for m in members if m.dtype in machine.spec.mma]
+        fit = fit_kernels(machine, members, protocols().find(members[0]))
+        kernels = fit.machine.spec.sparse if pattern == "2:4" else fit.machine.spec.dense
+        print(f"# {origin} {library} {gpu} {pattern}: mean |log error| {fit.error:.4f}")
+        print(kernels, fit.protocols[0], sep="\n", flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from xml.etree import ElementTree
 
 import numpy as np
@@ -214,16 +215,17 @@ def test_donors_were_fitted_to_rows_of_their_own():
             assert ours.source != theirs.source
 
 
-def test_a_lent_protocol_has_nothing_of_the_board_but_its_timer():
-    rows = replace(some_rows("RTX-4090"), origin="vllmbench", library="cuBLASLt")
-    others = {
-        p.warm for p in protocols().protocols if p.library == "cuBLASLt" and p.gpu != rows.gpu
-    }
+@pytest.mark.parametrize("library", ["cuBLASLt", "cuSPARSELt"])
+def test_a_lent_protocol_has_nothing_of_the_board_but_its_timer(library):
+    rows = replace(some_rows("RTX-4090"), origin="vllmbench", library=library)
+    listed = [p for p in protocols().protocols if (p.origin, p.library) == ("vllmbench", library)]
+    others = [p for p in listed if p.gpu not in ("", rows.gpu)]
     own = protocols().find(rows)
     assert own.gpu == rows.gpu
     assert lent(rows).offset_us == own.offset_us
-    assert lent(rows).warm != own.warm
-    assert min(others) <= lent(rows).warm <= max(others)
+    for name in ("warm", "burst", "rate", "memory"):
+        assert getattr(lent(rows), name) == median(getattr(p, name) for p in others)
+    assert lent(rows).warm != median(p.warm for p in listed if p.gpu)
 
 
 def test_errors_and_decisions():
