@@ -1,0 +1,132 @@
+"""A point of the plan as operands, a launch, and a float64 reference of what it computes."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from codesign.config import CodesignError
+from codesign.measure.gpu_plan import TRITON, Point
+
+TORCH_TYPES = {
+    "bf16": torch.bfloat16, "fp16": torch.float16, "fp8": torch.float8_e4m3fn, "int8": torch.int8,
+}  # fmt: skip
+OUT_TYPES = {
+    "bf16": torch.bfloat16, "fp16": torch.float16, "fp8": torch.bfloat16, "int8": torch.int32,
+}  # fmt: skip
+TOLERANCES = {"bf16": 1e-2, "fp16": 2e-3, "fp8": 1e-2, "int8": 0.0}
+"""Largest ||out - reference|| / ||reference||: rounding of the result and, in fp8, of short sums;
+sums of int8 are exact."""
+CHECKED_ROWS = 256
+
+
+@dataclass(frozen=True)
+class Product:
+    """What is launched, and what the answer should be.
+
+    `out` is where a launch writes, poisoned before the check; None where a library allocates.
+    `reference` gives chosen rows in float64. `flops` are those of the dense product, `bytes` each
+    operand, with its metadata, and the result once.
+    """
+
+    launch: Callable[[], Tensor]
+    reference: Callable[[Tensor], Tensor]
+    rows: int
+    out: Tensor | None
+    flops: int
+    bytes: int
+    tolerance: float
+    details: Mapping[str, float] = field(default_factory=dict)
+
+
+def seed_of(point: Point) -> int:
+    """A seed that depends on the point alone."""
+    return int.from_bytes(hashlib.sha256(point.key.encode()).digest()[:6], "big")
+
+
+def generator_of(point: Point, device: str) -> torch.Generator:
+    """The source of the point's random operands."""
+    return torch.Generator(device=device).manual_seed(seed_of(point))
+
+
+def random_matrix(rows: int, cols: int, dtype: str, source: torch.Generator) -> Tensor:
+    """Random elements of a data type; never zeros, on which products draw less power."""
+    if rows * cols >= 1 << 31:
+        raise CodesignError(f"a matrix of {rows} x {cols} has more elements than kernels address")
+    if dtype == "int8":
+        drawn = torch.randint(-8, 8, (rows, cols), generator=source, device=source.device)
+        return torch.where(drawn >= 0, drawn + 1, drawn).to(torch.int8)
+    drawn = torch.randn((rows, cols), generator=source, device=source.device)
+    return torch.where(drawn.abs() < 0.02, 0.5, drawn).to(TORCH_TYPES[dtype])
+
+
+def size_bytes(*tensors: Tensor) -> int:
+    """Bytes of tensors."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def linear_reference(x: Tensor, w: Tensor) -> Callable[[Tensor], Tensor]:
+    """Chosen rows of x w^T in float64."""
+
+    def rows(chosen: Tensor) -> Tensor:
+        return x[chosen].double() @ w.double().T
+
+    return rows
+
+
+def checked_rows(rows: int, device: str) -> Tensor:
+    """Rows that are compared: the first, the last and evenly spread ones between."""
+    count = min(rows, CHECKED_ROWS)
+    return torch.linspace(0, rows - 1, count, dtype=torch.float64, device=device).round().long()
+
+
+def relative_error(product: Product, device: str) -> float:
+    """||out - reference|| / ||reference|| of one launch into a poisoned result, in float64.
+
+    Infinite where an element was not written or is not a number.
+    """
+    if product.out is not None:
+        if product.out.dtype.is_floating_point:
+            product.out.fill_(math.nan)
+        else:
+            product.out.fill_(torch.iinfo(product.out.dtype).min)
+    chosen = checked_rows(product.rows, device)
+    found = product.launch()[chosen].double()
+    wanted = product.reference(chosen)
+    if not bool(torch.isfinite(found).all()):
+        return math.inf
+    return float((found - wanted).norm() / wanted.norm().clamp_min(1e-300))
+
+
+def keep_pairs(w: Tensor) -> Tensor:
+    """The two largest of each four neighbours along k, the others zero."""
+    grouped = w.float().abs().reshape(w.shape[0], -1, 4)
+    kept = torch.zeros_like(grouped, dtype=torch.bool)
+    kept.scatter_(2, grouped.topk(2, dim=2).indices, True)
+    dense = w.float() * kept.reshape(w.shape)
+    return dense.to(w.dtype)
+
+
+Builder = Callable[[Point, str], Product]
+
+
+def builder(kernel: str) -> Builder:
+    """What makes the product of a kernel's points; CodesignError for a name that has none."""
+    if kernel in TRITON:
+        try:
+            from codesign.measure import gpu_triton
+        except ImportError as error:
+            raise CodesignError(f"{kernel} needs the package triton ({error})") from None
+        found = gpu_triton.BUILDERS.get(kernel)
+    else:
+        from codesign.measure import gpu_libraries
+
+        found = gpu_libraries.BUILDERS.get(kernel)
+    if found is None:
+        raise CodesignError(f"there is no kernel {kernel!r}")
+    return found
