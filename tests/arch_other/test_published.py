@@ -18,7 +18,7 @@ def test_mobile_networks_have_the_published_work() -> None:
     assert mobilenet_v2(1.4).macs / 585e6 == pytest.approx(1, abs=0.02)
 
 
-def test_mobile_latencies_fitted_and_held_out() -> None:
+def test_mobile_latencies_fitted_and_not_fitted() -> None:
     fitted = [cpu.mobile_ms("mobilenet_v1", w, 0.9) / ms - 1 for w, ms in cpu.V1_SPARSE_MS.items()]
     held = [cpu.mobile_ms("mobilenet_v2", w, s) / ms - 1 for (w, s), ms in cpu.V2_SPARSE_MS.items()]
     dense = [cpu.mobile_ms(name, 1.0, 0.0) / ms - 1 for name, ms in cpu.XNNPACK_MS.items()]
