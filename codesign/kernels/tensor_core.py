@@ -2,12 +2,12 @@
 best is kept.
 
 All times are cycles of the nominal clock, all rates are per cycle. A board is float64[7]:
-multiprocessors, L2 bytes of one partition, L2 bytes per cycle, DRAM bytes per cycle, DRAM latency, bytes of shared
-memory per multiprocessor, and 1 where warp groups multiply from shared memory (wgmma), else 0.
-Constants are float64[12], the columns named below. A form is float64[7]: bytes of an element of
-A, of an element of C, bytes of B over its dense bytes in the type of A, multiply-accumulates per
-cycle of one multiprocessor, executed share of the reduction, bytes that unpacking writes to
-shared memory per element of B, most splits of the reduction.
+multiprocessors, L2 bytes of one partition, L2 bytes per cycle, DRAM bytes per cycle, DRAM
+latency, bytes of shared memory per multiprocessor, and 1 where warp groups multiply from shared
+memory (wgmma), else 0. Constants are float64[12], the columns named below. A form is float64[7]:
+bytes of an element of A, of an element of C, bytes of B over its dense bytes in the type of A,
+multiply-accumulates per cycle of one multiprocessor, executed share of the reduction, bytes that
+unpacking writes to shared memory per element of B, most splits of the reduction.
 """
 
 import numpy as np
