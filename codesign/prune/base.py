@@ -34,7 +34,7 @@ from codesign.prune.products import product
 from codesign.prune.target import Target, as_mask
 from codesign.sparsity.mask import Mask
 from codesign.sparsity.pattern import Pattern, parse_pattern
-from codesign.trace.op import Trace
+from codesign.trace.op import Phase, Trace
 from codesign.trace.sparsify import METHODS, Method, sparsify
 
 Timing = Literal["one_shot", "training", "activation"]
@@ -222,12 +222,18 @@ class Sparsifier:
     def sparsify(self, trace: Trace) -> Trace:
         """The trace with this method's pattern on the products it helps, and its real masks.
 
-        The operators' `weight` must be parameter names of the attached model.
+        The operators' `weight` must be parameter names of the attached model. In inference a layer
+        that has no mask is dense.
         """
         names = {op.weight: op.layer for op in trace if op.weight is not None}
-        layers = [names[t.key] for t in self.targets if t.key in names]
-        if not layers:
+        found = [t for t in self.targets if t.key in names]
+        if not found:
             raise CodesignError(f"no operator of {trace.name} reads a weight of the attached model")
+        training = any(op.phase is Phase.BACKWARD_WEIGHT for op in trace)
+        always = training or self.method.inputs
+        layers = [names[t.key] for t in found if always or t.mask is not None]
+        if not layers:
+            return trace
         sparse = sparsify(trace, self.pattern, where=layers, method=self.name)
         patterns = {t.key: self.layer_pattern(t) for t in self.targets}
         return with_masks(sparse, self.masks(), self.backward_masks(), patterns, self.method)

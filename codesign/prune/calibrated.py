@@ -193,19 +193,17 @@ class Obs(_Hessians):
         rows = target.rows().double().clone()
         mask = torch.ones(rows.shape, dtype=torch.bool, device=rows.device)
         inverses = inverse.repeat(len(rows), 1, 1)
-        for _ in range(self._removals(rows.shape[1])):
+        k = rows.shape[1]
+        for _ in range(self._removals(k)):
             diagonal = inverses.diagonal(dim1=1, dim2=2)
             cost = rows.square() / diagonal.clamp_min(1e-300)
             cost[~self._may_go(mask)] = torch.inf
-            chosen = cost.argmin(1)
-            each = torch.arange(len(rows), device=rows.device)
-            open_rows = torch.isfinite(cost[each, chosen])
-            each, chosen = each[open_rows], chosen[open_rows]
-            column = inverses[each, :, chosen]
-            pivot = column.gather(1, chosen[:, None])
-            rows[each] -= rows[each, chosen][:, None] * column / pivot
-            inverses[each] -= column[:, :, None] * column[:, None, :] / pivot[:, :, None]
-            mask[each, chosen] = False
+            chosen = cost.argmin(1, keepdim=True)
+            column = inverses.gather(2, chosen[:, :, None].expand(-1, k, 1))
+            share = column / column.gather(1, chosen[:, :, None])
+            rows -= rows.gather(1, chosen) * share[:, :, 0]
+            inverses.baddbmm_(share, column.transpose(1, 2), alpha=-1)
+            mask.scatter_(1, chosen, False)
             rows *= mask
         target.mask = mask
         target.weight.copy_(target.shaped(rows.to(target.weight)))
@@ -230,9 +228,9 @@ class Chita(_Hessians):
     """Several weights together: L0-constrained ridge regression by iterative hard thresholding.
 
     Per layer, minimise half of (w - w0)^T H (w - w0) + ridge * |w - w0|^2 with the pattern's number
-    of weights in each row: gradient steps of 1 / (largest eigenvalue), each cut to the pattern,
-    then an exact refit of the kept weights. Here H is that of the layer's squared error; the paper
-    takes the empirical Fisher matrix of the loss.
+    of weights in each row: gradient steps of 1 / (largest eigenvalue), each cut to the pattern and
+    followed by an exact refit of the kept weights; the best of at most `rounds` counts. Here H is
+    that of the layer's squared error; the paper takes the empirical Fisher matrix of the loss.
     """
 
     name = "chita"
@@ -245,7 +243,7 @@ class Chita(_Hessians):
         seed: int = 0,
         damping: float = 0.01,
         ridge: float = 1e-3,
-        rounds: int = 50,
+        rounds: int = 20,
     ) -> None:
         super().__init__(pattern, seed=seed, damping=damping)
         self.ridge, self.rounds = ridge, rounds
@@ -260,10 +258,10 @@ class Chita(_Hessians):
         best, best_error = (weights, mask), quadratic(weights - dense, hessian)
         for _ in range(self.rounds):
             moved = weights - step * (weights - dense) @ hessian
-            mask = self.by_row(moved.abs())
-            weights = moved * mask
-            if quadratic(weights - dense, hessian) < best_error or torch.equal(mask, best[1]):
-                weights = refit(dense, hessian, mask)
+            previous, mask = mask, self.by_row(moved.abs())
+            if torch.equal(previous, mask):
+                break
+            weights = refit(dense, hessian, mask)
             error = quadratic(weights - dense, hessian)
             if error < best_error:
                 best, best_error = (weights, mask), error

@@ -9,7 +9,7 @@ import numpy as np
 
 from codesign.config import CodesignError
 from codesign.sparsity.mask import Mask
-from codesign.sparsity.pattern import NM, Pattern, Unstructured
+from codesign.sparsity.pattern import NM, Pattern, Split, Tiles, Unstructured
 from codesign.trace.op import Kind, Op, Phase, Trace
 from codesign.trace.real_masks import mask_shape, pattern_of
 from codesign.trace.sparsify import Method, turned
@@ -42,7 +42,8 @@ def with_masks(
         pattern = patterns[key]
         if backward:
             mask = _turned(mask, op)
-            pattern = pattern if isinstance(pattern, NM) else pattern.transpose()
+            groups = isinstance(pattern, NM | Tiles | Split)
+            pattern = pattern if groups else pattern.transpose()
         if mask.shape != mask_shape(op):
             raise CodesignError(f"{op.name}: a mask of shape {mask_shape(op)}, got {mask.shape}")
         kept.pop(op.name, None)
@@ -58,9 +59,12 @@ def _reads_weight(op: Op) -> bool:
 
 
 def _fitting(pattern: Pattern, mask: Mask) -> Pattern:
-    if not isinstance(pattern, Unstructured) and not pattern.is_dense and pattern.accepts(mask):
-        return pattern
-    return pattern_of(mask)
+    found = pattern_of(mask)
+    if found.is_dense or pattern.is_dense:
+        return found
+    if isinstance(pattern, Unstructured):
+        return Unstructured(1 - mask.density) if mask.nnz else found
+    return pattern if pattern.accepts(mask) else found
 
 
 def _turned(mask: Mask, op: Op) -> Mask:

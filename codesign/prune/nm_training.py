@@ -238,7 +238,8 @@ class Step(NMTraining):
 
     The switch comes when the mean of |v_t - v_(t-1)| over a window of 1 / (1 - beta2) steps falls
     below Adam's eps, not before `earliest` and at `latest` of the run. Then the update is
-    m_hat / (sqrt(v) + eps^(3/4)) with v as it was.
+    m_hat / (sqrt(v) + eps^(3/4)) with v as it was, corrected for its start from 0 as Adam does: the
+    paper's runs are too long for that to matter, short ones diverge without it.
     """
 
     name = "step"
@@ -258,6 +259,7 @@ class Step(NMTraining):
         self.switched_at: int | None = None
         self._changes: list[float] = []
         self._previous: dict[str, Tensor] = {}
+        self._second: dict[str, Tensor] = {}
 
     def start(self) -> None:
         if not isinstance(self.optimizer, torch.optim.Adam):  # AdamW is one
@@ -286,7 +288,7 @@ class Step(NMTraining):
         moments["exp_avg"].lerp_(gradient, 1 - beta1)
         moments["step"] += 1
         corrected = moments["exp_avg"] / (1 - beta1 ** float(moments["step"]))
-        weight.sub_(lr * corrected / (moments["exp_avg_sq"].sqrt() + group["eps"] ** 0.75))
+        weight.sub_(lr * corrected / (self._second[target.key].sqrt() + group["eps"] ** 0.75))
         target.weight.grad = None
 
     def _group(self, weight: Tensor) -> dict[str, Any]:
@@ -329,3 +331,8 @@ class Step(NMTraining):
         if late or (steady and self.step >= self.earliest * self.steps):
             self.switched_at = self.step
             self._previous.clear()
+            beta2 = group["betas"][1]
+            for target in self.targets:
+                moments = self._moments(target)
+                correction = 1 - beta2 ** float(moments["step"])
+                self._second[target.key] = moments["exp_avg_sq"] / correction

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from codesign.config import CodesignError, did_you_mean
 from codesign.sparsity.mask import Mask
-from codesign.sparsity.pattern import NM, Pattern, Unstructured, parse_pattern
+from codesign.sparsity.pattern import NM, Pattern, Split, Tiles, Unstructured, parse_pattern
 from codesign.trace.op import Kind, Op, Phase, Trace
 
 Weights = Mapping[str, NDArray[Any]]
@@ -301,7 +301,7 @@ def _prune(op: Op, pattern: Pattern, method: Method) -> Op:
     if op.phase is Phase.BACKWARD_DATA:
         if op.conv is not None and op.conv.in_channels // op.conv.groups < group:
             return op
-        if method.one_mask and isinstance(pattern, NM):
+        if method.one_mask and isinstance(pattern, NM | Tiles | Split):
             return op
         if method.output_gradient:
             return replace(op, a_pattern=pattern)

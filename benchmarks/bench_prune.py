@@ -1,0 +1,157 @@
+"""What does an N:M method add to a dense training step, and what does one-shot pruning cost?
+
+    python -m benchmarks.bench_prune [--size 4096] [--sequences 128] [--length 2048]
+
+prunes one square layer with SparseGPT and Wanda and simulates it on some machines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import time
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks import Row
+from codesign import load_arch, load_workload
+from codesign.evaluate import evaluate
+from codesign.prune.registry import sparsifier
+from codesign.trace.op import Trace
+
+GOAL_RATIO = 1.3
+NM_METHODS = (
+    "nm_magnitude", "ste", "sr_ste", "sdgp", "sdwp", "bdwp", "bimask", "slope", "tmask", "fst",
+    "s_ste", "step", "pgf",
+)  # fmt: skip
+TOKENS, WIDTH, ROUNDS = 1024, 512, 7
+MACHINES = ("sat", "s4", "a100_sxm_80gb", "cpu_epyc9654", "dense_systolic")
+
+
+def main() -> list[Row]:
+    """Medians of the quotient of a sparse and a dense step, run in turns, for 2:4."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    where = "GPU" if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    rows = []
+    for name in NM_METHODS:
+        ratio, dense_ms = overhead(name, "2:4", device)
+        title = f"a 2:4 training step with {name}, times the dense one"
+        compared = f"dense {dense_ms:.1f} ms, {TOKENS} tokens, {where}"
+        rows.append(Row(title, ratio, "x", GOAL_RATIO, "lower", compared))
+    return rows
+
+
+def overhead(name: str, pattern: str, device: torch.device) -> tuple[float, float]:
+    """Median of sparse over dense step time, and the dense step in milliseconds."""
+    dense, sparse = _Run("dense", "dense", device), _Run(name, pattern, device)
+    for run in (dense, sparse, dense, sparse):
+        run.step()
+    pairs = [(dense.step(), sparse.step()) for _ in range(ROUNDS)]
+    return (
+        statistics.median(b / a for a, b in pairs),
+        1000 * statistics.median(a for a, _ in pairs),
+    )
+
+
+class _Run:
+    """A transformer's feed-forward network of three layers with AdamW and one method."""
+
+    def __init__(self, name: str, pattern: str, device: torch.device) -> None:
+        torch.manual_seed(0)
+        self.model = nn.Sequential(
+            nn.Linear(WIDTH, 4 * WIDTH), nn.GELU(), nn.Linear(4 * WIDTH, WIDTH), nn.GELU(),
+            nn.Linear(WIDTH, WIDTH),
+        ).to(device)  # fmt: skip
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4)
+        options = {"latest": 0.0} if name == "step" else {}
+        self.method = sparsifier(name, pattern, **options)
+        self.method.attach(self.model, steps=1000, optimizer=self.optimizer)
+        self.x = torch.randn(TOKENS, WIDTH, device=device)
+
+    def step(self) -> float:
+        """Seconds of one step."""
+        _wait(self.x)
+        began = time.perf_counter()
+        self.optimizer.zero_grad()
+        self.model(self.x).square().mean().backward()
+        self.method.after_backward()
+        self.optimizer.step()
+        self.method.after_step()
+        _wait(self.x)
+        return time.perf_counter() - began
+
+
+def _wait(x: Tensor) -> None:
+    if x.is_cuda:
+        torch.cuda.synchronize()
+
+
+def calibration(size: int, sequences: int, length: int, seed: int = 0) -> Iterator[Tensor]:
+    """Correlated tokens with channels of very different size, one sequence at a time."""
+    random = torch.Generator().manual_seed(seed)
+    scale = torch.exp(torch.randn(size, generator=torch.Generator().manual_seed(0)))
+    for _ in range(sequences):
+        x = torch.randn(length, size, generator=random)
+        yield (x + 0.7 * x.roll(1, 1)) * scale
+
+
+def prune_layer(size: int, sequences: int, length: int) -> None:
+    """Print time, memory, error and simulated latency of magnitude, Wanda and SparseGPT."""
+    print(f"{size} x {size}, {sequences} x {length} calibration tokens")
+    trace = load_workload(f"gemm:{length},{size},{size}")
+    dense = latencies(trace)
+    print("dense: " + ", ".join(f"{name} {1e3 * s:.4g} ms" for name, s in dense.items()))
+    methods = {
+        (name, pattern): sparsifier(name, pattern).attach(_layer(size))
+        for pattern in ("2:4", "unstructured(0.5)")
+        for name in ("magnitude_uniform", "wanda", "sparsegpt")
+    }
+    seen_s = dict.fromkeys(("wanda", "sparsegpt"), 0.0)
+    for x in calibration(size, sequences, length):
+        for name in seen_s:
+            method, began = methods[name, "2:4"], time.perf_counter()
+            method.observe(method.targets[0], x)
+            seen_s[name] += time.perf_counter() - began
+    held_out = next(calibration(size, 1, length, seed=1))
+    wanted = held_out @ _layer(size).weight.detach().t()
+    for name in seen_s:  # both patterns from the same sums
+        other = methods[name, "unstructured(0.5)"].targets[0]
+        other.state = dict(methods[name, "2:4"].targets[0].state)
+    for (name, pattern), method in methods.items():
+        began = time.perf_counter()
+        with torch.no_grad():
+            method.fit()
+        fit_s = time.perf_counter() - began
+        method.finish()
+        found = held_out @ method.targets[0].weight.detach().t()
+        error = float((found - wanted).norm() / wanted.norm())
+        ratios = {key: dense[key] / s for key, s in latencies(method.sparsify(trace)).items()}
+        peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(
+            f"{name} {pattern}: seeing tokens {seen_s.get(name, 0.0):.1f} s, masks and repair "
+            f"{fit_s:.1f} s, process peak {peak_gib:.2f} GiB, relative output error {error:.4f}; "
+            "speed-up " + ", ".join(f"{key} {ratio:.2f}x" for key, ratio in ratios.items()),
+            flush=True,
+        )
+
+
+def latencies(trace: Trace) -> dict[str, float]:
+    """Simulated seconds on each machine."""
+    return {name: evaluate(trace, load_arch(name)).latency_s for name in MACHINES}
+
+
+def _layer(size: int) -> nn.Linear:
+    torch.manual_seed(0)
+    return nn.Linear(size, size, bias=False)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=4096)
+    parser.add_argument("--sequences", type=int, default=128)
+    parser.add_argument("--length", type=int, default=2048)
+    given = parser.parse_args()
+    prune_layer(given.size, given.sequences, given.length)
