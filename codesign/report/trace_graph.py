@@ -47,7 +47,7 @@ def trace_graph(trace: Trace) -> str:
         node.column = taken[node.row]
         taken[node.row] += 1
     columns, rows = max(taken.values()), max(taken) + 1
-    width = 2 * _MARGIN_PX + columns * (_WIDTH_PX + _GAP_X_PX) - _GAP_X_PX
+    width = 2 * _MARGIN_PX + columns * (_WIDTH_PX + _GAP_X_PX)
     height = 2 * _MARGIN_PX + rows * (_HEIGHT_PX + _GAP_Y_PX) - _GAP_Y_PX
     edges = [_edge(nodes[dep], node) for node in nodes.values() for dep in node.deps]
     boxes = [_box(node) for node in nodes.values()]
@@ -110,10 +110,17 @@ def _at(node: _Node) -> tuple[int, int]:
 
 
 def _edge(source: _Node, target: _Node) -> str:
+    """Straight down to the next row; past other rows along the right side of the boxes."""
     (x0, y0), (x1, y1) = _at(source), _at(target)
-    x0, y0, x1 = x0 + _WIDTH_PX // 2, y0 + _HEIGHT_PX, x1 + _WIDTH_PX // 2
-    bend = _GAP_Y_PX if target.row - source.row == 1 else 2 * _GAP_Y_PX
-    return f'<path d="M{x0} {y0}C{x0} {y0 + bend} {x1} {y1 - bend} {x1} {y1}"/>'
+    if target.row - source.row == 1 or source.column != target.column:
+        x0, y0, x1 = x0 + _WIDTH_PX // 2, y0 + _HEIGHT_PX, x1 + _WIDTH_PX // 2
+        return f'<path d="M{x0} {y0}C{x0} {y0 + _GAP_Y_PX} {x1} {y1 - _GAP_Y_PX} {x1} {y1}"/>'
+    x0, y0, y1 = x0 + _WIDTH_PX, y0 + _HEIGHT_PX // 2, y1 + _HEIGHT_PX // 2
+    side = x0 + _GAP_X_PX - 4
+    return (
+        f'<path d="M{x0} {y0}C{side} {y0} {side} {y0} {side} {y0 + 12}V{y1 - 12}'
+        f'C{side} {y1} {side} {y1} {x0} {y1}"/>'
+    )
 
 
 def _box(node: _Node) -> str:
@@ -129,8 +136,10 @@ def _box(node: _Node) -> str:
         size += f" · {node.times} layers"
     colour = PALETTE[_COLOURS[op.kind]]
     return (
-        f'<g><title>{escape(op.name)} ({op.kind}, {op.phase})</title><rect x="{x}" y="{y}" '
-        f'width="{_WIDTH_PX}" height="{_HEIGHT_PX}" rx="4" fill="{colour}" fill-opacity=".25" '
-        f'stroke="{colour}"/><text x="{x + 8}" y="{y + 16}" font-weight="600">{escape(name)}</text>'
+        f"<g><title>{escape(op.name)} ({op.kind}, {op.phase})</title>"
+        f'<path d="M{x} {y}h{_WIDTH_PX}v{_HEIGHT_PX}h-{_WIDTH_PX}z" fill="#ffffff"/>'
+        f'<rect x="{x}" y="{y}" width="{_WIDTH_PX}" height="{_HEIGHT_PX}" rx="4" '
+        f'fill="{colour}" fill-opacity=".25" stroke="{colour}"/>'
+        f'<text x="{x + 8}" y="{y + 16}" font-weight="600">{escape(name)}</text>'
         f'<text x="{x + 8}" y="{y + 31}" fill="#57606a">{escape(size)}</text></g>'
     )
