@@ -17,7 +17,8 @@ import numpy as np
 from pydantic import Field
 
 from codesign.arch.base import Fidelity, Mapping, Sparse
-from codesign.arch.systolic import SystolicMachine, SystolicSpec
+from codesign.arch.systolic import SystolicMachine
+from codesign.arch.systolic_parts import SystolicSpec
 from codesign.config import CodesignError, Spec
 from codesign.schedule.folds import Array, Lanes, TileCycles
 from codesign.schedule.program import Int64

@@ -14,7 +14,8 @@ from pydantic import Field
 
 from codesign.arch.base import Fidelity, Sparse
 from codesign.arch.parts import Component, VectorUnit
-from codesign.arch.systolic import SystolicMachine, SystolicSpec
+from codesign.arch.systolic import SystolicMachine
+from codesign.arch.systolic_parts import SystolicSpec
 from codesign.arch.vector_lanes import stream_buffer, stream_through
 from codesign.config import Spec
 from codesign.schedule.folds import Array, Lanes

@@ -16,7 +16,6 @@ from typing import ClassVar, TypeVar
 import numpy as np
 
 from codesign.arch.base import (
-    ArchSpec,
     Candidates,
     Fidelity,
     Machine,
@@ -24,10 +23,11 @@ from codesign.arch.base import (
     Sparse,
     joined_candidates,
 )
-from codesign.arch.device_link import device_components, device_link, dram_of
-from codesign.arch.parts import Component, DramDevice, OffChip, Scratchpad, VectorUnit
-from codesign.arch.vector_lanes import stream_buffer, stream_through
-from codesign.config import CodesignError, Spec
+from codesign.arch.device_link import device_link
+from codesign.arch.parts import Component, DramDevice
+from codesign.arch.systolic_parts import SystolicSpec, systolic_components, tally_accesses
+from codesign.arch.vector_lanes import stream_through
+from codesign.config import CodesignError
 from codesign.schedule.estimate import Layout
 from codesign.schedule.fitting import Budget
 from codesign.schedule.folds import (
@@ -66,27 +66,8 @@ from codesign.schedule.tilings import (
     quickest_tiling,
 )
 from codesign.trace.op import Op, Phase, ceil_bytes
-from codesign.units import DTypeName
 
 VECTOR = Unit("vector")
-
-
-class Buffers(Spec):
-    """The scratchpads of an array: one for each operand."""
-
-    input: Scratchpad
-    weight: Scratchpad
-    output: Scratchpad
-
-
-class SystolicSpec(ArchSpec):
-    """The parts of a machine file that every systolic machine has."""
-
-    mac_dtype: DTypeName
-    accumulate_dtype: DTypeName
-    buffers: Buffers
-    dram: OffChip
-    vector: VectorUnit
 
 
 S = TypeVar("S", bound=SystolicSpec)
@@ -192,7 +173,7 @@ class SystolicMachine(Machine[S]):
 
     @property
     def sum_bytes(self) -> int:
-        return ceil_bytes(1, self.spec.accumulate_dtype)
+        return self.spec.sum_bytes
 
     def mappings(self, op: Op) -> Sequence[Mapping]:
         if not op.is_matmul:
@@ -324,7 +305,11 @@ class SystolicMachine(Machine[S]):
             is_activation=op.weight is None or op.phase is Phase.BACKWARD_WEIGHT,
             selection=self.b_selection(op, table),
         )
-        self.tally_accesses(steps, mapping.dataflow, table, cycles, a, b, macs)
+        tally_accesses(
+            steps, mapping.dataflow, table, self.array, a, b, macs,
+            b_values=cycles.stored, b_bits=self.stored_bits(op), group=self.group(op),
+            sum_bytes=self.sum_bytes,
+        )  # fmt: skip
         streamed, stationary = (b, a) if mapping.dataflow == "is" else (a, b)
         if fidelity is Fidelity.TILE:
             return emit_outline(
@@ -381,39 +366,6 @@ class SystolicMachine(Machine[S]):
         """Multiply-accumulates that each tile issues."""
         return table.groups * table.m * table.n * table.k
 
-    def tally_accesses(
-        self,
-        steps: Steps,
-        dataflow: str,
-        table: TileTable,
-        cycles: TileCycles,
-        a: Operand,
-        b: Operand,
-        macs: Int64,
-    ) -> None:
-        """Count bytes at the scratchpads and at the registers of the processing elements."""
-        op, array = table.op, self.array
-        across, down = array.cols, array.rows * self.group(op)
-        a_width, b_width = ceil_bytes(8, op.a_dtype) / 8, self.stored_bits(op) / 8
-        work = table.groups * table.m * table.n
-        a_words, b_words = table.groups * table.m * table.k, cycles.stored
-        visits_a = visits_b = visits_c = np.ones_like(work)
-        if dataflow == "os":
-            visits_a, visits_b = -(-table.n // across), -(-table.m // array.rows)
-        elif dataflow == "ws":
-            visits_a, visits_c = -(-table.n // across), -(-table.k // down)
-        else:
-            visits_b, visits_c = -(-table.m // across), -(-table.k // down)
-        steps.tally("input_write", int(a.size_bytes[a.loads].sum()))
-        steps.tally("input_read", int((a_words * visits_a).sum() * a_width))
-        steps.tally("weight_write", int(b.size_bytes[b.loads].sum()))
-        steps.tally("weight_read", int((b_words * visits_b).sum() * b_width))
-        sums = int((work * visits_c).sum())
-        begun, finished = int(work[table.first_k].sum()), int(work[table.last_k].sum())
-        steps.tally("output_write", sums * self.sum_bytes)
-        steps.tally("output_read", (sums - begun + finished) * self.sum_bytes)
-        steps.tally("register", int(macs.sum() * (a_width + b_width + 2 * self.sum_bytes)))
-
     def moved_bytes(self, op: Op) -> int:
         stream, _ = self.stream(op)
         return op.read_bytes + stream.write_bytes
@@ -433,40 +385,4 @@ class SystolicMachine(Machine[S]):
         return stream_through(op, VECTOR, self.spec.vector), "vector_buffer"
 
     def components(self) -> Sequence[Component]:
-        spec, array = self.spec, self.array
-        per_element = 2 * ceil_bytes(1, spec.mac_dtype) + array.interleave * self.sum_bytes
-        buffers = {"input": spec.buffers.input, "weight": spec.buffers.weight}
-        buffers["output"] = spec.buffers.output
-        memory: tuple[Component, ...]
-        if isinstance(spec.dram, DramDevice):
-            memory = device_components(dram_of(spec.dram))
-        else:
-            kind = spec.dram.kind
-            memory = (
-                Component(
-                    name="dram", kind="dram", actions=(DRAM_READ, DRAM_WRITE), dram_kind=kind
-                ),
-            )
-        return (
-            Component(
-                name="array", kind="mac", actions=(MAC,), instances=array.rows * array.cols,
-                dtype=spec.mac_dtype, accumulate_dtype=spec.accumulate_dtype,
-            ),
-            Component(
-                name="registers", kind="register", actions=("register",),
-                instances=array.rows * array.cols, capacity_bytes=per_element,
-            ),
-            *(
-                Component(
-                    name=f"{name} buffer", kind="sram", actions=(f"{name}_read", f"{name}_write"),
-                    capacity_bytes=pad.capacity_bytes, width_bytes=pad.width_bytes,
-                )
-                for name, pad in buffers.items()
-            ),
-            Component(
-                name="vector", kind="vector", actions=("vector_alu", "vector_special"),
-                instances=spec.vector.lanes * spec.vector.alu_per_lane, dtype=spec.mac_dtype,
-            ),
-            stream_buffer("vector", spec.vector),
-            *memory,
-        )  # fmt: skip
+        return systolic_components(self.spec, self.array)

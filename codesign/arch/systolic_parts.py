@@ -1,0 +1,121 @@
+"""The blocks of a systolic machine: what its file states of them, and what accesses they see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from codesign.arch.base import ArchSpec
+from codesign.arch.device_link import device_components, dram_of
+from codesign.arch.parts import Component, DramDevice, OffChip, Scratchpad, VectorUnit
+from codesign.arch.vector_lanes import stream_buffer
+from codesign.config import Spec
+from codesign.schedule.folds import Array
+from codesign.schedule.program import Int64, Steps
+from codesign.schedule.streaming import DRAM_READ, DRAM_WRITE, MAC, Operand
+from codesign.schedule.tiling import TileTable
+from codesign.trace.op import ceil_bytes
+from codesign.units import DTypeName
+
+
+class Buffers(Spec):
+    """The scratchpads of an array: one for each operand."""
+
+    input: Scratchpad
+    weight: Scratchpad
+    output: Scratchpad
+
+
+class SystolicSpec(ArchSpec):
+    """The parts of a machine file that every systolic machine has."""
+
+    mac_dtype: DTypeName
+    accumulate_dtype: DTypeName
+    buffers: Buffers
+    dram: OffChip
+    vector: VectorUnit
+
+    @property
+    def sum_bytes(self) -> int:
+        """Bytes of a partial sum."""
+        return ceil_bytes(1, self.accumulate_dtype)
+
+
+def systolic_components(spec: SystolicSpec, array: Array) -> Sequence[Component]:
+    """Array, registers, scratchpads, vector lanes and off-chip memory, as metrics see them."""
+    per_element = 2 * ceil_bytes(1, spec.mac_dtype) + array.interleave * spec.sum_bytes
+    pads = (("input", spec.buffers.input), ("weight", spec.buffers.weight))
+    memory: tuple[Component, ...]
+    if isinstance(spec.dram, DramDevice):
+        memory = device_components(dram_of(spec.dram))
+    else:
+        kind = spec.dram.kind
+        memory = (
+            Component(name="dram", kind="dram", actions=(DRAM_READ, DRAM_WRITE), dram_kind=kind),
+        )
+    return (
+        Component(
+            name="array", kind="mac", actions=(MAC,), instances=array.rows * array.cols,
+            dtype=spec.mac_dtype, accumulate_dtype=spec.accumulate_dtype,
+        ),
+        Component(
+            name="registers", kind="register", actions=("register",),
+            instances=array.rows * array.cols, capacity_bytes=per_element,
+        ),
+        *(
+            Component(
+                name=f"{name} buffer", kind="sram", actions=(f"{name}_read", f"{name}_write"),
+                capacity_bytes=pad.capacity_bytes, width_bytes=pad.width_bytes,
+            )
+            for name, pad in (*pads, ("output", spec.buffers.output))
+        ),
+        Component(
+            name="vector", kind="vector", actions=("vector_alu", "vector_special"),
+            instances=spec.vector.lanes * spec.vector.alu_per_lane, dtype=spec.mac_dtype,
+        ),
+        stream_buffer("vector", spec.vector),
+        *memory,
+    )  # fmt: skip
+
+
+def tally_accesses(
+    steps: Steps,
+    dataflow: str,
+    table: TileTable,
+    array: Array,
+    a: Operand,
+    b: Operand,
+    macs: Int64,
+    *,
+    b_values: Int64,
+    b_bits: int,
+    group: int,
+    sum_bytes: int,
+) -> None:
+    """Count bytes at the scratchpads and at the registers of the processing elements.
+
+    `b_values` values of B of `b_bits` each lie in the scratchpad for a tile; a fold covers `group`
+    values of the reduction in each row of the array. `macs` are issued by each tile.
+    """
+    op = table.op
+    across, down = array.cols, array.rows * group
+    a_width, b_width = ceil_bytes(8, op.a_dtype) / 8, b_bits / 8
+    work = table.groups * table.m * table.n
+    a_values = table.groups * table.m * table.k
+    visits_a = visits_b = visits_c = np.ones_like(work)
+    if dataflow == "os":
+        visits_a, visits_b = -(-table.n // across), -(-table.m // array.rows)
+    elif dataflow == "ws":
+        visits_a, visits_c = -(-table.n // across), -(-table.k // down)
+    else:
+        visits_b, visits_c = -(-table.m // across), -(-table.k // down)
+    steps.tally("input_write", int(a.size_bytes[a.loads].sum()))
+    steps.tally("input_read", int((a_values * visits_a).sum() * a_width))
+    steps.tally("weight_write", int(b.size_bytes[b.loads].sum()))
+    steps.tally("weight_read", int((b_values * visits_b).sum() * b_width))
+    sums = int((work * visits_c).sum())
+    begun, finished = int(work[table.first_k].sum()), int(work[table.last_k].sum())
+    steps.tally("output_write", sums * sum_bytes)
+    steps.tally("output_read", (sums - begun + finished) * sum_bytes)
+    steps.tally("register", int(macs.sum() * (a_width + b_width + 2 * sum_bytes)))
