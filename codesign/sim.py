@@ -18,6 +18,9 @@ from codesign.schedule.program import (
     Program,
 )
 
+MOST_CYCLES = 1 << 62
+"""Steps one after the other may take so many cycles; beyond them 64-bit sums could overflow."""
+
 
 @dataclass(frozen=True)
 class Timeline:
@@ -53,7 +56,16 @@ class Timeline:
 
 
 def simulate(program: Program) -> Timeline:
-    """Run every step of a program at the earliest cycle that its dependencies and units allow."""
+    """Run every step of a program at the earliest cycle that its dependencies and units allow.
+
+    Raises CodesignError when the run may take more cycles than 64 bits count.
+    """
+    most = sum(
+        float(column.sum(dtype=np.float64))
+        for column in (program.busy_cycles, program.latency_cycles)
+    )
+    if most > MOST_CYCLES:
+        raise CodesignError(f"{most:.2g} cycles are more than can be counted in 64 bits")
     ready, start, end = run_steps(
         program.unit,
         program.busy_cycles,

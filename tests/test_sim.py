@@ -109,3 +109,11 @@ def test_programs_of_different_machines_are_not_linked() -> None:
     other = replace(one, actions=(*one.actions, "more"))
     with pytest.raises(CodesignError, match="different machines"):
         link([one, other], [[], []], ["a", "a"], [1, 1])
+
+
+def test_a_run_too_long_to_count_is_refused() -> None:
+    short = operator(5, 7, 1 << 60, 4)
+    assert simulate(short).cycles > 1 << 60
+    linked = link([short] * 8, [[], *([i] for i in range(7))], ["array"] * 8, [1] * 8)
+    with pytest.raises(CodesignError, match="more than can be counted in 64 bits"):
+        simulate(linked.program)

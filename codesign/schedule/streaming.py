@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from codesign.config import CodesignError
 from codesign.schedule.folds import TileCycles
 from codesign.schedule.program import (
     COMPUTE,
@@ -29,6 +30,7 @@ STATIONARY_LOAD = Unit("stationary_load")
 DRAM_READ, DRAM_WRITE, MAC = "dram_read", "dram_write", "mac"
 
 _CHUNK_DOUBLINGS = 6
+_MOST_CYCLES = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +41,18 @@ class Link:
     latency_cycles: int = 0
 
     def cycles(self, amount: Int64, *, write: bool = False) -> Int64:
-        """Cycles that the link is held by transfers of `amount` bytes."""
+        """Cycles that the link is held by transfers of `amount` bytes. Raises CodesignError for
+        more than 64 bits count.
+        """
         if self.bytes_per_cycle is None:
             return np.zeros_like(amount)
-        return np.ceil(amount / self.bytes_per_cycle).astype(np.int64)
+        held = np.ceil(amount / self.bytes_per_cycle)
+        if len(held) and held.max() > _MOST_CYCLES:
+            raise CodesignError(
+                f"a transfer of {int(amount.max()):,} bytes at {self.bytes_per_cycle:g} bytes per "
+                "cycle takes more cycles than can be counted in 64 bits"
+            )
+        return held.astype(np.int64)
 
     def tally(self, steps: Steps, amount: Int64, *, write: bool) -> None:
         """Count what transfers cost beyond their bytes: nothing on a plain link."""
