@@ -55,7 +55,7 @@ class ArchSpec(Spec):
     machine: str
     name: str = Field(min_length=1)
     description: str = ""
-    clock_mhz: float = Field(gt=0)
+    clock_mhz: float = Field(ge=0.001, le=1e6)
     technology: Technology
     energy: EnergyOverrides = EnergyOverrides()
     sources: dict[str, Source] = Field(default_factory=dict)
