@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from codesign.config import CodesignError
 from codesign.kernels import tilings as kernel
 from codesign.schedule.estimate import Layout
 from codesign.schedule.fitting import (
@@ -189,6 +190,8 @@ def least_bytes(op: Op, t: Tilings, layout: Layout) -> Float:
     return np.asarray(layout.a_bytes * a + layout.b_bytes * b + layout.c_bytes, dtype=np.float64)
 
 
+MOST_LISTED = 1_000_000
+"""Combinations of tile sizes that are listed when every one is asked for."""
 _PARTS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 256)
 
 
@@ -199,8 +202,12 @@ def all_tilings(op: Op, budget: Budget, *, every: bool = False) -> Tilings:
     rows = _sizes(op.m, row_granule(op), every)
     if op.m > 1 and row_granule(op) > 1:
         rows = sorted({*rows, *_sizes(min(op.m, row_granule(op)), 1, every)}, reverse=True)
-    columns_n = _sizes(op.n, budget.n_granule, every)
-    for k in _sizes(op.k, budget.k_granule, every):
+    columns_n, depths = _sizes(op.n, budget.n_granule, every), _sizes(op.k, budget.k_granule, every)
+    if every and len(rows) * len(columns_n) * len(depths) > MOST_LISTED:
+        raise CodesignError(
+            f"{op.name}: more than {MOST_LISTED:,} tile sizes to try; use the mapper search"
+        )
+    for k in depths:
         for n in columns_n:
             if n * k * b_width > budget.b_bytes:
                 continue
@@ -217,9 +224,7 @@ def all_tilings(op: Op, budget: Budget, *, every: bool = False) -> Tilings:
 
 def _sizes(size: int, granule: int, every: bool) -> list[int]:
     """Tile sizes along an axis, the whole first, the others whole granules."""
-    if every:
-        inner = range(granule, size, granule)
-    else:
-        inner = [-(-size // (parts * granule)) * granule for parts in _PARTS[1:]]  # type:
-        ignore[assignment]
+    inner = list(range(granule, size, granule))
+    if not every:
+        inner = [-(-size // (parts * granule)) * granule for parts in _PARTS[1:]]
     return sorted({size, *(s for s in inner if 0 < s < size)}, reverse=True)
