@@ -122,18 +122,26 @@ class TorchTensor(Source):
         return bool(self.data.is_floating_point())
 
     def mask(self) -> tuple[Mask, int]:
-        dense = self.data.detach().to_dense() if self._sparse else self.data.detach()
+        dense = self._dense()
         matrix = dense.reshape(-1, dense.shape[-1])
         nan = int(matrix.isnan().sum()) if matrix.is_floating_point() else 0
         return Mask.from_dense((matrix != 0).numpy()), nan
 
-    @property
-    def _sparse(self) -> bool:
-        return str(self.data.layout) != "torch.strided"
+    def _dense(self) -> Any:
+        import torch.sparse._semi_structured_conversions as semi_structured
+
+        kind = type(self.data).__name__
+        if kind == "SparseSemiStructuredTensorCUTLASS":
+            return semi_structured.sparse_semi_structured_to_dense_cutlass(  # type: ignore[no-untyped-call]
+                self.data.packed, self.data.meta
+            )
+        if kind.startswith("SparseSemiStructured"):
+            raise CodesignError(f"{self.name}: the packing of {kind} is known to its library alone")
+        data = self.data.detach()
+        return data if str(data.layout) == "torch.strided" else data.to_dense()
 
     def values(self) -> NDArray[Any]:
-        dense = self.data.detach().to_dense() if self._sparse else self.data.detach()
-        array: NDArray[Any] = dense.float().numpy()
+        array: NDArray[Any] = self._dense().float().numpy()
         return array
 
 
@@ -215,11 +223,17 @@ def _of_torch(path: Path) -> Iterator[Source]:
     import zipfile
 
     import torch
+    from torch.sparse import (
+        SparseSemiStructuredTensorCUSPARSELT,
+        SparseSemiStructuredTensorCUTLASS,
+    )
 
+    packed: list[Any] = [SparseSemiStructuredTensorCUSPARSELT, SparseSemiStructuredTensorCUTLASS]
     try:
-        content = torch.load(
-            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-        )
+        with torch.serialization.safe_globals(packed):
+            content = torch.load(
+                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+            )
     except OSError as error:
         raise CodesignError(f"{path}: {error.strerror or error}") from None
     except pickle.UnpicklingError as error:

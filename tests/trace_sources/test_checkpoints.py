@@ -130,6 +130,25 @@ def test_sparse_tensors_of_torch_are_read(tmp_path: Path) -> None:
     assert {f.nonzeros for f in survey(path)} == {int((weight != 0).sum())}
 
 
+def test_semi_structured_tensors_of_torch_are_read(tmp_path: Path) -> None:
+    from torch.sparse import SparseSemiStructuredTensorCUTLASS
+    from torch.sparse._semi_structured_conversions import (
+        sparse_semi_structured_from_dense_cutlass,
+    )
+
+    weight = pruned(64, 128, "2:4").half()
+    packed, meta = sparse_semi_structured_from_dense_cutlass(weight)
+    stored = SparseSemiStructuredTensorCUTLASS(
+        weight.shape, packed=packed, meta=meta, packed_t=None, meta_t=None,
+        compressed_swizzled_bitmask=None,
+    )  # fmt: skip
+    path = tmp_path / "model.pt"
+    torch.save({"a.weight": stored}, path)
+    trace = extract(f"checkpoint:{path}")
+    assert str(trace["a"].b_pattern) == "2:4"
+    np.testing.assert_array_equal(trace.masks["a"].to_dense(), weight.numpy() != 0)
+
+
 @pytest.mark.parametrize("name", ["llama", "gpt2", "bert", "resnet"])
 def test_a_model_gets_the_masks_of_its_weights(tmp_path: Path, name: str) -> None:
     """Linear layers stored either way round, convolutions, names with the model's in front."""
