@@ -25,8 +25,8 @@ class FakePending:
 class FakeDevice:
     """Launches cost `warm_us` or, after a flush, `cold_us`, each plus the next of `jitter_us`."""
 
-    warm_us: float = 10.0
-    cold_us: float = 25.0
+    warm_us: float = 1000.0
+    cold_us: float = 1500.0
     jitter_us: Sequence[float] = (0.0,)
     flush_us: float = 70.0
     power_w: float = 500.0

@@ -73,14 +73,14 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_each_point_and_each_repeat_gets_a_row_with_its_times(path: Path) -> None:
-    found = run_gemm(FakeLab(FakeDevice(warm_us=10, cold_us=25)), RUN, SESSION, path)
+    found = run_gemm(FakeLab(FakeDevice()), RUN, SESSION, path)
     assert found == read_results(path)
     assert [row.key for row in found.latency] == [p.key for p in (*POINTS, *RUN.repeats)]
     assert [row.repeat for row in found.latency] == [False] * 30 + [True] * 3
     for row in found.latency:
         assert row.warm is not None
         assert row.cold is not None
-        assert (row.warm.median_us, row.cold.median_us) == pytest.approx((10, 25))
+        assert (row.warm.median_us, row.cold.median_us) == pytest.approx((1000, 1500))
         assert (row.flops, row.bytes, row.board.sm_mhz) == (10, 20, 1980)
         assert row.relative_error == pytest.approx(0, abs=1e-6)
 
@@ -146,7 +146,7 @@ def test_rows_are_never_changed_or_dropped(path: Path) -> None:
     "change",
     [
         lambda text: text.replace('"one"', '"other"', 1),
-        lambda text: text.replace('"p10_us": 10', '"p10_us": 99', 1),
+        lambda text: text.replace('"p10_us": 1000', '"p10_us": 9999', 1),
         lambda text: text.replace('"sms": 132', '"sms": "132"', 1),
         lambda text: text.replace('"format": 1', '"format": 2', 1),
         lambda text: text[:-20],
@@ -168,7 +168,7 @@ def test_energy_rows_and_counters_follow_their_points(path: Path) -> None:
     points = (*POINTS[:2], Point("idle", "bf16", 1, 1, 1))
     session = SESSION.model_copy(update={"run": "energy"})
     run = Run("energy", "", points, (), 0.0)
-    lab = FakeLab(FakeDevice(warm_us=50, power_w=600, idle_w=80))
+    lab = FakeLab(FakeDevice(power_w=600, idle_w=80))
     found = run_energy(lab, run, session, path, counted=POINTS[:3])
     assert [row.key for row in found.energy] == [point.key for point in points]
     watts = [row.energy_j / row.seconds for row in found.energy]
@@ -183,8 +183,8 @@ def test_exported_rows_are_read_by_the_validation(path: Path, tmp_path: Path) ->
     sparse = [replace(point, kernel="cusparselt") for point in POINTS[:5]]
     gather = [Point("triton_nm", "bf16", 1, 64, 64, (("keep", 1), ("of", 4)))]
     run = Run("gemm", "", (*POINTS[:5], *sparse, *gather), POINTS[:1], 0.0)
-    found = run_gemm(FakeLab(FakeDevice(warm_us=10, cold_us=25)), run, SESSION, path)
-    for cold, us in ((False, 10.0), (True, 25.0)):
+    found = run_gemm(FakeLab(FakeDevice()), run, SESSION, path)
+    for cold, us in ((False, 1000.0), (True, 1500.0)):
         file = tmp_path / "rows.csv"
         file.write_text(csv_text(found, cold=cold), encoding="utf-8")
         groups = read_rows([file])
