@@ -30,7 +30,7 @@ def run(*arguments: str) -> None:
     [
         ([GPT2, "--seq", "16"], ("seq", 16)),
         (["gpt2", "--chunk", "8", "--seq", "16"], ("chunk", 8)),
-        ([GPT2, "--steps", "9", "--context", "4"], ("steps", 9)),
+        ([GPT2, "--steps", "9", "--context", "4", "--samples", "2"], ("steps", 9)),
         ([GPT2, "--draft", "3", "--context", "4"], ("draft", 3)),
         (["gpt2", "--lora-rank", "4", "--seq", "8"], ("adapter_rank", 4)),
         ([GPT2, "--tensor-parallel", "2", "--seq", "8"], ("tensor_parallel", 2)),

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from codesign.config import CodesignError  # noqa: E402
 from codesign.trace.extract import extract, extract_with_weights  # noqa: E402
+from codesign.trace.onnx_shapes import _stays_small  # noqa: E402
 from codesign.trace.op import Kind, Phase  # noqa: E402
 from codesign.trace.sparsify import sparsify, trace_effective_macs  # noqa: E402
 
@@ -188,6 +189,11 @@ def test_constants_that_explode_are_not_evaluated(tmp_path: Path) -> None:
     indices = {"huge": [1 << 40, 1 << 20]}
     source = save(tmp_path / "m.onnx", nodes, {"x": [4, 4]}, {"w": [4, 4]}, ["out"], indices)
     assert extract(source).macs == 64
+    assert not _stays_small(nodes[0], {"huge": np.array([1 << 40, 1 << 20])})
+    wide = helper.make_node("Expand", ["a", "to"], ["b"])
+    assert not _stays_small(wide, {"a": np.zeros(2), "to": np.array([4096, 2])})
+    steps = helper.make_node("Range", ["from", "to", "by"], ["b"])
+    assert not _stays_small(steps, {"from": np.array(0), "to": np.array(1e9), "by": np.array(1)})
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage that is no protobuf", b"\x08\x07"])

@@ -117,6 +117,8 @@ def test_activations_are_computed_again() -> None:
     assert all(dep.endswith(".recomputed") for dep in kept if dep.startswith("layers.1."))
     again = [op.name for op in everything if op.name.endswith(".recomputed")]
     assert again.index("layers.1.norm1.recomputed") < again.index("layers.0.norm1.recomputed")
+    waits = everything["layers.0.norm1.recomputed"].deps
+    assert any(everything[dep].phase is Phase.BACKWARD_DATA for dep in waits)
     with pytest.raises(CodesignError, match=r"did you mean 'layers\.1'"):
         recomputed(STEP, ["layer.1"])
 
@@ -142,6 +144,13 @@ def test_frozen_biases_and_norms_cost_nothing() -> None:
     gradients = [op for op in step if op.phase in (Phase.BACKWARD_DATA, Phase.BACKWARD_WEIGHT)]
     assert not any(op.layer.startswith("layers.0") for op in gradients)
     assert not any("bias" in op.name for op in gradients)
+
+
+def test_biases_alone_are_trained() -> None:
+    step = GPT2.trace("training", Size(seq=8), trainable=lambda name: name.endswith(".bias"))
+    assert not any(op.is_matmul and op.phase is Phase.BACKWARD_WEIGHT for op in step)
+    trained = sum(n for name, n in step.parameters.items() if name.endswith(".bias"))
+    assert sum(op.elements for op in step if op.kind is Kind.UPDATE) == trained
 
 
 def test_data_types_by_what_a_tensor_is() -> None:
