@@ -1,0 +1,101 @@
+"""Measured runs in one SQLite file: what is there is not measured again."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from codesign.accuracy.train import Recipe, Run
+from codesign.config import CodesignError
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS accuracy_runs (
+    key TEXT PRIMARY KEY,
+    recipe TEXT NOT NULL,
+    timing TEXT NOT NULL,
+    accuracy REAL,
+    loss REAL,
+    density REAL,
+    duration_s REAL NOT NULL,
+    error TEXT
+) WITHOUT ROWID
+"""
+_BUSY_S = 60.0
+
+
+class RunStore:
+    """Runs by the key of their recipe; several processes may read and add at once.
+
+    Raises CodesignError with the file's name when the disk or the file's content is in the way.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CodesignError(f"{path.parent}: {error.strerror}") from None
+        with self._database() as db:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute(_TABLE)
+
+    @contextmanager
+    def _database(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with closing(sqlite3.connect(self.path, timeout=_BUSY_S)) as db, db:
+                yield db
+        except sqlite3.Error as error:
+            raise CodesignError(f"{self.path}: {error}") from None
+
+    def add(self, run: Run) -> None:
+        """Keep a run, in place of a failure of the same recipe; an earlier run stays."""
+        with self._database() as db:
+            db.execute(
+                "INSERT INTO accuracy_runs VALUES (?, ?, ?, ?, ?, ?, ?, NULL) "
+                "ON CONFLICT (key) DO UPDATE SET timing = excluded.timing, "
+                "accuracy = excluded.accuracy, loss = excluded.loss, density = excluded.density, "
+                "duration_s = excluded.duration_s, error = NULL WHERE error IS NOT NULL",
+                (
+                    run.recipe.key, json.dumps(asdict(run.recipe)), run.timing, run.accuracy,
+                    run.loss, run.density, run.duration_s,
+                ),
+            )  # fmt: skip
+
+    def fail(self, recipe: Recipe, error: str) -> None:
+        """Keep the reason why a recipe has no figures."""
+        with self._database() as db:
+            db.execute(
+                "INSERT OR IGNORE INTO accuracy_runs VALUES (?, ?, '', NULL, NULL, NULL, 0, ?)",
+                (recipe.key, json.dumps(asdict(recipe)), error),
+            )
+
+    def get(self, recipe: Recipe) -> Run | None:
+        """The run of a recipe; None if it has not been measured, or failed."""
+        with self._database() as db:
+            row = db.execute(
+                "SELECT timing, accuracy, loss, density, duration_s FROM accuracy_runs "
+                "WHERE key = ? AND error IS NULL",
+                (recipe.key,),
+            ).fetchone()
+        return None if row is None else Run(recipe, *row)
+
+    def runs(self) -> list[Run]:
+        """All measured runs, in order of their keys."""
+        with self._database() as db:
+            rows = db.execute(
+                "SELECT recipe, timing, accuracy, loss, density, duration_s FROM accuracy_runs "
+                "WHERE error IS NULL ORDER BY key"
+            ).fetchall()
+        return [Run(Recipe(**json.loads(text)), *rest) for text, *rest in rows]
+
+    def failures(self) -> list[tuple[Recipe, str]]:
+        """Recipes that gave no figures, and why."""
+        with self._database() as db:
+            rows = db.execute(
+                "SELECT recipe, error FROM accuracy_runs WHERE error IS NOT NULL ORDER BY key"
+            ).fetchall()
+        return [(Recipe(**json.loads(text)), str(error)) for text, error in rows]
