@@ -316,3 +316,13 @@ def test_the_names_of_layers_are_those_of_all_transformers():
         trace = load_workload(name, phase=phase, overrides={"depth": 1})
         for text in ("mlp(0.5)", "heads(0.5)", "slice(0.25)"):
             assert make_sparse(trace, text).macs < trace.macs
+
+
+def test_zeros_that_a_machine_cannot_use_are_said_to_run_dense(forward):
+    """Of weights and of activations alike."""
+    machine = codesign.load_arch("dense_systolic")
+    for text in ("fan_in(0.9)", "butterfly(8)+lowrank(4) & row(0.5)", "positions(0.25)"):
+        trace = make_sparse(forward, text)
+        notes = codesign.evaluate(trace, machine, fidelity="tile").notes
+        named = text.rpartition("& ")[2].replace("positions", "row")
+        assert f"{named} runs dense on {machine.spec.name}" in notes
