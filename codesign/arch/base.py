@@ -199,8 +199,9 @@ class Machine(ABC, Generic[S]):
 
     def note(self, op: Op) -> str | None:
         """One line for the report when the operator does not run as its pattern suggests."""
-        if op.is_matmul and not op.b_pattern.is_dense and not self.exploits(op):
-            return f"{op.b_pattern} runs dense on {self.spec.name}"
+        pattern = op.a_pattern if op.b_pattern.is_dense else op.b_pattern
+        if op.is_matmul and not pattern.is_dense and not self.exploits(op):
+            return f"{pattern} runs dense on {self.spec.name}"
         return None
 
     @abstractmethod
