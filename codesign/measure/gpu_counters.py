@@ -30,9 +30,10 @@ which of them a chip has is not checked here."""
 
 
 def command(point: Point) -> list[str]:
-    """What is run to read the counters of a point; clocks stay as they are."""
+    """What is run to read the counters of a point: caches empty, clocks as they are."""
     return [
-        "ncu", "--clock-control", "none", "--profile-from-start", "off", "--csv",
+        "ncu", "--clock-control", "none", "--cache-control", "all", "--profile-from-start", "off",
+        "--csv",
         "--print-units", "base", "--metrics", ",".join(METRICS),
         sys.executable, "-m", "codesign.measure.gpu_counters", point.key,
     ]  # fmt: skip

@@ -70,11 +70,18 @@ def size_bytes(*tensors: Tensor) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
+def rows_of(x: Tensor, chosen: Tensor) -> Tensor:
+    """Rows of a matrix; those of 8 bit are gathered as integers, as not every torch has more."""
+    if x.element_size() == 1:
+        return x.view(torch.uint8)[chosen].view(x.dtype)
+    return x[chosen]
+
+
 def linear_reference(x: Tensor, w: Tensor) -> Callable[[Tensor], Tensor]:
     """Chosen rows of x w^T in float64."""
 
     def rows(chosen: Tensor) -> Tensor:
-        return x[chosen].double() @ w.double().T
+        return rows_of(x, chosen).double() @ w.double().T
 
     return rows
 
@@ -104,12 +111,15 @@ def relative_error(product: Product, device: str) -> float:
 
 
 def keep_pairs(w: Tensor) -> Tensor:
-    """The two largest of each four neighbours along k, the others zero."""
-    grouped = w.float().abs().reshape(w.shape[0], -1, 4)
-    kept = torch.zeros_like(grouped, dtype=torch.bool)
-    kept.scatter_(2, grouped.topk(2, dim=2).indices, True)
-    dense = w.float() * kept.reshape(w.shape)
-    return dense.to(w.dtype)
+    """The two largest of each four neighbours along k, the others zero; ties keep the first."""
+    wide = w if w.element_size() > 1 else w.to(torch.bfloat16)
+    lanes = wide.abs().reshape(-1, 4).unbind(1)
+    kept = []
+    for i, one in enumerate(lanes):
+        ahead = [other >= one if j < i else other > one for j, other in enumerate(lanes) if j != i]
+        kept.append(torch.stack(ahead).sum(0, dtype=torch.int8) < 2)
+    mask = torch.stack(kept, dim=1).reshape(w.shape)
+    return wide.masked_fill(~mask, 0).to(w.dtype)
 
 
 Builder = Callable[[Point, str], Product]

@@ -98,6 +98,16 @@ def test_the_two_largest_of_four_are_kept() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "fp16", "fp8", "int8"])
+def test_two_of_each_four_are_kept_whatever_the_ties(dtype: str) -> None:
+    w = random_matrix(64, 64, dtype, torch.Generator().manual_seed(3))
+    kept = keep_pairs(w).double().view(-1, 4)
+    assert bool(((kept != 0).sum(1) == 2).all())
+    dropped = torch.where(kept == 0, w.double().view(-1, 4), 0.0).abs().amax(1)
+    least = torch.where(kept == 0, math.inf, kept.abs()).amin(1)
+    assert bool((dropped <= least).all())
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "fp16", "fp8", "int8"])
 def test_operands_depend_on_the_point_alone_and_hold_no_zeros(dtype: str) -> None:
     point = Point("cublas", dtype, 64, 64, 64)
     drawn = [random_matrix(64, 64, dtype, generator_of(point, "cpu")).double() for _ in range(2)]
