@@ -11,7 +11,7 @@ from codesign import __version__
 from codesign.arch.base import AnyMachine, Fidelity, Mapping, Sparse
 from codesign.config import CodesignError, fingerprint
 from codesign.mapper.bounds import Bound, roofline
-from codesign.metrics.area import area_table, leakage_w
+from codesign.metrics.area import area_table, standing_power_w
 from codesign.metrics.energy import energy_table
 from codesign.metrics.result import OpResult, Result
 from codesign.metrics.tally import Tally, shares_of_time, tally
@@ -143,7 +143,7 @@ def account(
     components = machine.components()
     energies = energy_table(components, spec.technology, spec.energy)
     areas = area_table(components, spec.technology)
-    leaking_w = leakage_w(areas, spec.technology) + machine.static_w
+    standing_w = standing_power_w(machine, areas)
     latency_s = timeline.cycles / (spec.clock_mhz * HZ_PER_MHZ)
     tallies = tally(
         timeline, first, [row.program for row in lowered], [r.op.repeats for r in lowered]
@@ -168,7 +168,7 @@ def account(
                 parts[part] = parts.get(part, 0.0) + count * energies[action].pj
             if action in memories:
                 moved[memories[action]] = moved.get(memories[action], 0) + count
-        for part, watts in {"leakage": leaking_w, **machine.static_power_w()}.items():
+        for part, watts in standing_w.items():
             pj = watts * share / (spec.clock_mhz * HZ_PER_MHZ) * PJ_PER_J
             parts[part] = parts.get(part, 0.0) + pj
         ops.append(_op_result(row, machine, counts, share, bound, parts, moved, dram))

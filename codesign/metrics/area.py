@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from codesign.arch.base import AnyMachine
 from codesign.arch.parts import Component, Status, Technology
 from codesign.config import CodesignError
 from codesign.metrics.technology import Figure, arithmetic, cell, doubt, sram_area
@@ -53,6 +54,12 @@ def leakage_w(areas: Mapping[str, PartArea], technology: Technology) -> float:
     """Power that the whole area leaks at all times."""
     mm2 = sum(area.mm2 for area in areas.values())
     return mm2 * technology.leakage_mw_per_mm2 / MW_PER_W
+
+
+def standing_power_w(machine: AnyMachine, areas: Mapping[str, PartArea]) -> dict[str, float]:
+    """Power by part that a machine draws at all times: what its area leaks, and what it states."""
+    leaking_w = leakage_w(areas, machine.spec.technology) + machine.static_w
+    return {"leakage": leaking_w, **machine.static_power_w()}
 
 
 def _instance_um2(component: Component, node_nm: int) -> Figure:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from codesign.arch.base import AnyMachine, Fidelity, Mapping, Sparse
 from codesign.mapper.search import Choice, Objective, search
-from codesign.metrics.area import area_table, leakage_w
+from codesign.metrics.area import area_table, standing_power_w
 from codesign.metrics.energy import energy_table
 from codesign.schedule.program import Program
 from codesign.sim import Timeline
@@ -30,7 +30,7 @@ def objective(goal: Goal, machine: AnyMachine) -> Objective:
     components = machine.components()
     energies = energy_table(components, spec.technology, spec.energy)
     areas = area_table(components, spec.technology)
-    watts = leakage_w(areas, spec.technology) + sum(machine.static_power_w().values())
+    watts = sum(standing_power_w(machine, areas).values())
     pj_per_cycle = watts / (spec.clock_mhz * HZ_PER_MHZ) * PJ_PER_J
     off_chip = [
         energies[action].pj

@@ -89,7 +89,7 @@ def _overrides(document: Document, assignments: Sequence[str]) -> dict[str, obje
     for text in assignments:
         path, _, value = text.partition("=")
         root = path.strip().partition(".")[0]
-        if root in ROOTS or path.strip() == "seed":
+        if root in ROOTS:
             key, values = parse_override(f"{path}=[{value}]")
             parameters[key] = {"values": values}
             overrides["parameters"] = parameters

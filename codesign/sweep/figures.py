@@ -16,7 +16,7 @@ import numpy as np
 from codesign.arch.base import AnyMachine, Fidelity, Mapping
 from codesign.evaluate import Chooser, Lowered, lower
 from codesign.mapper.bounds import roofline
-from codesign.metrics.area import area_table, leakage_w
+from codesign.metrics.area import area_table, standing_power_w
 from codesign.metrics.energy import energy_table
 from codesign.metrics.tally import tally
 from codesign.schedule.program import Int64, Program
@@ -382,5 +382,5 @@ def _prices(machine: AnyMachine) -> Prices:
             for action in component.actions
         },
         area_mm2=sum(area.mm2 for area in areas.values()),
-        power_w={"leakage": leakage_w(areas, technology), **machine.static_power_w()},
+        power_w=standing_power_w(machine, areas),
     )
