@@ -129,6 +129,7 @@ def test_sparse_tensors_of_torch_are_read(tmp_path: Path) -> None:
     assert {f.nonzeros for f in survey(path)} == {int((weight != 0).sum())}
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of SparseSemiStructured")
 def test_semi_structured_tensors_of_torch_are_read(tmp_path: Path) -> None:
     from torch.sparse import SparseSemiStructuredTensorCUTLASS
     from torch.sparse._semi_structured_conversions import (
