@@ -85,11 +85,11 @@ class Teal(_Activation):
 
     def kept(self, target: Target, x: Tensor) -> Tensor:
         """Where the input stays."""
-        if "threshold" not in target.state:
-            return torch.ones_like(x, dtype=torch.bool)
         return x.detach().abs() > target.state["threshold"]
 
     def output(self, target: Target, x: Tensor) -> Tensor:
+        if "threshold" not in target.state:
+            return differentiable(x, target.layer, target.layer.weight)
         kept = self.kept(target, x)
         self._count(target, kept)
         return differentiable(x * kept, target.layer, target.layer.weight)

@@ -115,8 +115,9 @@ class _Regrowing(_Scheduled):
             super().advance()
 
     def swap(self, target: Target, kept: Tensor, regrown: Tensor) -> None:
-        """The mask of what is kept and what returns; returning weights start from zero."""
-        target.weight.mul_(target.shaped(~(regrown & ~kept)))
+        """The mask of what is kept and what grows; weights that were not there start from zero."""
+        assert target.mask is not None
+        target.weight.mul_(target.shaped(~(regrown & ~target.mask)))
         target.mask = kept | regrown
 
 

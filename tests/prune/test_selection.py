@@ -1,0 +1,88 @@
+"""Do N:M selections keep the right elements, on every device path and beside their slow twin?"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from torch import nn
+
+from codesign.prune.select import (
+    block_norms,
+    largest,
+    largest_by_output,
+    largest_of_groups,
+    spread_blocks,
+)
+from codesign.prune.target import Target
+from codesign.sparsity.pattern import NM
+
+
+def twin(scores: np.ndarray, n: int, m: int) -> np.ndarray:
+    """Group by group in plain Python, the lower column first among equals."""
+    kept = np.zeros(scores.shape, bool)
+    for i, row in enumerate(np.abs(scores)):
+        for start in range(0, len(row), m):
+            group = sorted(range(start, min(start + m, len(row))), key=lambda j: (-row[j], j))
+            kept[i, group[:n]] = True
+    return kept
+
+
+MATRICES = hnp.arrays(
+    np.float32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=19),
+    elements=st.integers(-3, 3).map(float),
+)  # fmt: skip
+
+
+@settings(max_examples=80, deadline=None)
+@given(MATRICES, st.integers(1, 6), st.integers(1, 6))
+def test_kernels_sorting_and_plain_python_agree(scores, n, m) -> None:
+    n = min(n, m)
+    expected = twin(scores, n, m)
+    values = torch.from_numpy(scores)
+    assert (largest_of_groups(values, n, m).numpy() == expected).all()
+    assert (largest_of_groups(values.double(), n, m).numpy() == expected).all()
+    assert (largest_of_groups(values.t(), n, m, axis=0).t().numpy() == expected).all()
+    assert (largest_of_groups(values.t().double(), n, m, axis=0).t().numpy() == expected).all()
+    assert (NM(n, m).project(scores).to_dense() == expected).all()
+
+
+@pytest.mark.parametrize("out", [8, 10])
+def test_groups_of_outputs_lie_at_one_place_of_the_kernel(out) -> None:
+    target = Target("conv", nn.Conv2d(3, out, 2))
+    kept = largest_by_output(target, target.rows(), 1, 4)
+    by_input = target.by_input(kept)
+    assert by_input.shape == (3, 4 * out)
+    assert (by_input.numpy() == twin(target.by_input(target.rows()).numpy(), 1, 4)).all()
+    assert torch.equal(target.by_output(by_input), kept)
+
+
+def test_rows_of_a_convolution_have_channels_innermost() -> None:
+    target = Target("conv", nn.Conv2d(3, 5, 2))
+    rows, weight = target.rows(), target.weight
+    assert rows.shape == (5, 12)
+    assert rows[4, (1 * 2 + 0) * 3 + 2] == weight[4, 2, 1, 0]
+    assert torch.equal(target.shaped(rows), weight)
+    x = torch.randn(2, 3, 4, 4)
+    product = target.inputs(x) @ rows.t()
+    expected = nn.functional.conv2d(x, weight).permute(0, 2, 3, 1).reshape(-1, 5)
+    torch.testing.assert_close(product, expected)
+
+
+def test_the_largest_of_all_keeps_the_lower_index_among_equals() -> None:
+    scores = torch.tensor([[1.0, 2.0, 2.0], [2.0, 0.0, 3.0]])
+    assert largest(scores, 3).tolist() == [[False, True, True], [False, False, True]]
+    assert not largest(scores, 0).any()
+
+
+def test_block_norms_and_their_spread_handle_ragged_edges() -> None:
+    rows = torch.arange(15.0).reshape(3, 5)
+    norms = block_norms(rows, 2, 2)
+    assert norms.shape == (2, 3)
+    assert norms[1, 2] == 14
+    assert norms[0, 1] == pytest.approx((4 + 9 + 49 + 64) ** 0.5)
+    mask = spread_blocks(norms > 15, 2, 2, (3, 5))
+    assert mask.tolist() == [[False] * 5, [False] * 5, [False, False, True, True, False]]
