@@ -1,4 +1,6 @@
-"""How many points per second does a sweep of ResNet-50 on SAT evaluate, and does the memory stay flat?"""
+"""How many points per second does a sweep of ResNet-50 on SAT evaluate, and does the memory stay
+flat?
+"""
 
 from __future__ import annotations
 

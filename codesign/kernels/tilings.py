@@ -29,14 +29,8 @@ def _half(value, granule):
 
 @njit(cache=True, nogil=True)
 def _window_bound(p, pixels, depth):
-    if pixels % p[OUT_W] == 0:
-        rows = pixels // p[OUT_W]
-    else:
-        rows = (pixels - 2) // p[OUT_W] + 2
-    if rows % p[OUT_H]:
-        images = 1 + (rows - 2) // p[OUT_H] + 1
-    else:
-        images = rows // p[OUT_H]
+    rows = pixels // p[OUT_W] if pixels % p[OUT_W] == 0 else (pixels - 2) // p[OUT_W] + 2
+    images = 1 + (rows - 2) // p[OUT_H] + 1 if rows % p[OUT_H] else rows // p[OUT_H]
     images = max(1, min(images, p[BATCH]))
     spread = rows * max(p[STRIDE_H], 1) // p[DILATION_H] + images * (
         -(-p[KERNEL_H] // p[DILATION_H]) + 1

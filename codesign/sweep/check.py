@@ -149,18 +149,18 @@ def _faults(study: Study, document: Document) -> Iterator[Fault]:
             near = did_you_mean(limit.figure, known)
             rule = f"{limit.figure} is no figure of a design"
             yield fault(("constraints", i), rule, None, near)
-    for root, key, value in (
+    for root, key, given in (
         ("workload", "name", study.base_workload.name),
         ("workload", "dtype", study.base_workload.dtype),
         ("sparsity", "pattern", study.base_sparsity.pattern),
         ("sparsity", "method", study.base_sparsity.method),
     ):
-        if value is not None:
-            for _, shown, rule, near in _choice_faults(root, key, Parameter(values=(value,))):
-                yield fault((root, key), rule, shown, near)
+        if given is not None:
+            for found in _choice_faults(root, key, Parameter(values=(given,))):
+                yield fault((root, key), found[2], found[1], found[3])
     machines, broken = _machines(study)
-    for where, value, rule, near in broken:
-        yield fault(where, rule, value, near)
+    for wrong in broken:
+        yield fault(wrong[0], wrong[2], wrong[1], wrong[3])
     taken: dict[str, str] = {}
     for path, parameter in study.parameters.items():
         where = ("parameters", path)
@@ -168,8 +168,8 @@ def _faults(study: Study, document: Document) -> Iterator[Fault]:
             if each in taken:
                 yield fault(where, f"{each} is set by {taken[each]} as well")
             taken[each] = path
-            for value_at, value, rule, near in _path_faults(each, parameter, study, machines):
-                yield fault((*where, *value_at), rule, value, near)
+            for wrong in _path_faults(each, parameter, study, machines):
+                yield fault((*where, *wrong[0]), wrong[2], wrong[1], wrong[3])
         for other, allowed in parameter.when.items():
             if other not in study.parameters or other == path:
                 near = did_you_mean(other, [p for p in study.parameters if p != path])
@@ -363,7 +363,8 @@ def _samples(parameter: Parameter) -> list[tuple[tuple[str | int, ...], Scalar]]
     """Values to try: those listed, or the ends of the range."""
     if parameter.values is not None:
         return [(("values", i), v) for i, v in enumerate(parameter.values[:_MOST_CHECKED])]
-    assert parameter.min is not None and parameter.max is not None
+    assert parameter.min is not None
+    assert parameter.max is not None
     kind = int if parameter.shape.startswith("int") else float
     return [(("min",), kind(parameter.min)), (("max",), kind(parameter.max))]
 

@@ -146,10 +146,11 @@ class Engine:
 def _quick_spec(kind: type[Spec], data: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
     """What load_spec makes of values at paths that the file has; None where it has to say more."""
     copied: dict[str, Any] = dict(data)
-    fresh = {(): copied}
+    fresh: dict[tuple[str, ...], dict[str, Any]] = {(): copied}
     for path, value in values.items():
         *above, last = path.split(".")
-        inner, place = copied, ()
+        inner = copied
+        place: tuple[str, ...] = ()
         for name in above:
             place = (*place, name)
             if place not in fresh:

@@ -130,7 +130,7 @@ class RayCluster:
         self._retries = execution.retries
         self._timeout_s = execution.timeout_s
         self._task = ray.remote(_evaluate_task)
-        cpus = int(ray.cluster_resources().get("CPU", workers))
+        cpus = int(self._ray.cluster_resources().get("CPU", workers))
         self._workers = max(1, cpus)
         self._chunk = 1
         self._running: dict[Any, tuple[list[Point], float]] = {}
@@ -209,16 +209,16 @@ class RayCluster:
             self._ray.shutdown()
 
 
-_engines: dict[str, tuple[Base, Engine]] = {}
+_engines: dict[object, Engine] = {}
 
 
 def _evaluate_task(base: Base, engine: type[Engine], points: list[Point]) -> list[Outcome]:
     """What runs on the cluster: an engine is kept in each worker between tasks."""
-    key = base.study.fingerprint
+    key = (base.study.fingerprint, engine)
     if key not in _engines:
         _engines.clear()
-        _engines[key] = (base, engine(base))
-    return [_engines[key][1].evaluate(point) for point in points]
+        _engines[key] = engine(base)
+    return [_engines[key].evaluate(point) for point in points]
 
 
 def make_executor(base: Base, engine: type[Engine] = Engine) -> Executor:

@@ -140,7 +140,7 @@ class Evaluator:
             and self._masked.get(
                 (key, family, fidelity),
                 view,
-                lambda spec, op=op: _samples_mask(family(spec), op, fidelity),
+                partial(_samples_mask, family, op, fidelity),
             )
             for op, mask, key in plan.unique
             if not op.b_pattern.is_dense
@@ -334,7 +334,8 @@ class _Plan:
     parameters: int
 
 
-def _samples_mask(machine: AnyMachine, op: Op, fidelity: Fidelity) -> bool:
+def _samples_mask(family: type[AnyMachine], op: Op, fidelity: Fidelity, spec: Any) -> bool:
+    machine = family(spec)
     return machine.supports(op) and machine.needs_mask(op, fidelity)
 
 

@@ -7,9 +7,11 @@ import signal
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 from codesign.config import CodesignError
 from codesign.sweep.design import Base, Point
@@ -44,7 +46,9 @@ class _Worker:
         self.answered += len(outcomes)
 
     def culprit(self) -> Point | None:
-        """The point in work, taken out of those held; answers of earlier ones may be lost with it."""
+        """The point in work, taken out of those held; answers of earlier ones may be lost with
+        it.
+        """
         place = int(self.begun.value) - self.answered - 1
         if not 0 <= place < len(self.held):
             return None
@@ -144,10 +148,8 @@ class ProcessPool:
         if not worker.held and worker.ready:
             worker.since = time.monotonic()
         worker.held.extend(points)
-        try:
+        with suppress(OSError):  # If it is dead, its pipe says so at the next wait.
             worker.pipe.send(points)
-        except OSError:
-            pass  # It is dead: its pipe says so at the next wait.
 
     def _spawn(self) -> _Worker:
         ours, theirs = self._context.Pipe()

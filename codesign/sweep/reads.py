@@ -25,7 +25,7 @@ class _Watched:
         self._spec, self._path, self._log = spec, path, log
 
     @property  # type: ignore[misc]
-    def __class__(self) -> type[Spec]:
+    def __class__(self) -> type[Spec]:  # type: ignore[override]
         return type(self._spec)
 
     def __getattr__(self, name: str) -> Any:

@@ -32,7 +32,7 @@ class Sampler(ABC):
         A search proposes whole batches, whatever `most` is, and then needs their scores.
         """
 
-    def tell(self, assignments: Sequence[Assignment], scores: Sequence[Score]) -> None:
+    def tell(self, assignments: Sequence[Assignment], scores: Sequence[Score]) -> None:  # noqa: B027
         """Scores of the designs of the last batch, in its order; only searches listen."""
 
     needs_scores = False
@@ -128,7 +128,8 @@ def at_share(parameter: Parameter, share: float) -> Scalar:
     """The value at a share in [0, 1) of a parameter's values or range."""
     if parameter.values is not None:
         return parameter.values[int(share * len(parameter.values))]
-    assert parameter.min is not None and parameter.max is not None
+    assert parameter.min is not None
+    assert parameter.max is not None
     low, high = parameter.min, parameter.max
     match parameter.shape:
         case "uniform":

@@ -74,7 +74,7 @@ SEEDS = _problems(200)
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_exhaustive_mapper_equals_brute_force(seed: int) -> None:
-    """Every mapping that the machine can list is simulated here; no bound is above what it bounds."""
+    """Every mapping of the machine is simulated here; no bound is above what it bounds."""
     problem = _problem(seed)
     assert problem is not None
     op, machine, sparse, fidelity = problem

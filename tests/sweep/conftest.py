@@ -97,3 +97,12 @@ class DyingOnce(Engine):
             mark.touch()
             os._exit(9)
         return super().evaluate(point)
+
+
+class Telling(Engine):
+    """Says which process works, slowly."""
+
+    def evaluate(self, point: Point) -> Outcome:
+        (Path(self._base.study.description) / str(os.getpid())).touch()
+        time.sleep(0.05)
+        return super().evaluate(point)

@@ -233,7 +233,7 @@ def test_folders_that_cannot_be_written_are_named(tmp_path: Path) -> None:
     with pytest.raises(CodesignError, match="is a folder"):
         Store(tmp_path)
     if Path("/proc/self").is_dir():
-        with pytest.raises(CodesignError, match="cannot be opened|No such file"):
+        with pytest.raises(CodesignError, match=r"cannot be opened|No such file"):
             Store(Path("/proc/self/s.db"))
 
 
@@ -288,7 +288,7 @@ def test_a_study_is_not_mixed_with_another(small: Path, base: Base, tmp_path: Pa
     """Without --resume points stay untouched, and another study's points are never mixed in."""
     path = tmp_path / "s.db"
     _run(base, path)
-    with pytest.raises(CodesignError, match="--resume"):
+    with pytest.raises(CodesignError, match=r"--resume"):
         _run(base, path)
     other = read_study(small, ["arch.array.rows=5"])
     with pytest.raises(CodesignError, match="another study"):

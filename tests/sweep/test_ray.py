@@ -1,4 +1,4 @@
-"""Does a Ray cluster give the results of this thread, also when a worker is killed in the middle?"""
+"""Does a Ray cluster give this thread's results, also when a worker is killed in the middle?"""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from codesign.sweep.design import Base, Designs, Point
-from codesign.sweep.engine import Engine, Outcome
+from codesign.sweep.design import Base, Designs
+from codesign.sweep.engine import Outcome
 from codesign.sweep.executors import RayCluster
 from codesign.sweep.run import Sweep, prepare
 from codesign.sweep.samplers import make_sampler
 from codesign.sweep.store import Store
+from tests.sweep.conftest import Telling
 
 ray = pytest.importorskip("ray", reason="the extra [ray] is not installed")
 pytestmark = pytest.mark.slow
@@ -52,27 +53,16 @@ def test_results_are_those_of_one_thread(base: Base, tmp_path: Path) -> None:
     assert len(found[0]) == 48
 
 
-class Telling(Engine):
-    """Says which process works, slowly."""
-
-    def evaluate(self, point: Point) -> Outcome:
-        folder = Path(os.environ.get("CODESIGN_TEST_PIDS", "/tmp"))
-        (folder / f"codesign-test-pid-{os.getpid()}").touch()
-        time.sleep(0.05)
-        return super().evaluate(point)
-
-
 @pytest.mark.usefixtures("cluster")
 def test_a_worker_killed_in_the_middle_is_retried(base: Base, tmp_path: Path) -> None:
     """kill -9 of a worker process: nothing is lost, nothing comes twice."""
     own = _on_ray(base)
+    own = replace(own, study=own.study.model_copy(update={"description": str(tmp_path)}))
     execution = own.study.execution.model_copy(update={"retries": 3})
     designs = Designs(own)
     sampler = make_sampler(own.study)
     points = [designs.point(i, values) for i, values in enumerate(sampler.ask(48))]
     executor = RayCluster(own, execution, 2, Telling)
-    for old in Path("/tmp").glob("codesign-test-pid-*"):
-        old.unlink()
     executor.submit(points)
     seen: list[Outcome] = []
     killed = False
@@ -80,9 +70,7 @@ def test_a_worker_killed_in_the_middle_is_retried(base: Base, tmp_path: Path) ->
     while executor.pending and time.monotonic() < deadline:
         seen += executor.wait(0.1)
         if not killed and len(seen) >= 3:
-            pids = [
-                int(p.name.rpartition("-")[2]) for p in Path("/tmp").glob("codesign-test-pid-*")
-            ]
+            pids = [int(path.name) for path in tmp_path.iterdir() if path.name.isdigit()]
             os.kill(pids[0], signal.SIGKILL)
             killed = True
     executor.close()

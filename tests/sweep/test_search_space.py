@@ -18,6 +18,8 @@ from codesign.sweep.samplers import at_share, make_sampler
 from codesign.sweep.store import Store
 from codesign.sweep.study import Parameter, Study
 
+_RANGE = {"min": 1, "max": 16}
+
 
 def _study(method: str, **given: object) -> Study:
     return Study.model_validate(
@@ -26,7 +28,7 @@ def _study(method: str, **given: object) -> Study:
             "metrics": {"latency_s": "minimize", "area_mm2": "minimize"}, "run_cap": 60,
             "parameters": {
                 "arch.array.rows": {"values": tuple(range(1, 17))},
-                "arch.array.cols": {"min": 1, "max": 16} if method != "grid" else {"values": (1, 2)},
+                "arch.array.cols": {"values": (1, 2)} if method == "grid" else _RANGE,
             },
             **given,
         },

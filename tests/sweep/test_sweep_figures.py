@@ -1,4 +1,4 @@
-"""Are the figures of a sweep those of evaluate(), to the last bit, whatever was kept from before?"""
+"""Are a sweep's figures those of evaluate(), to the last bit, whatever was kept from before?"""
 
 from __future__ import annotations
 
