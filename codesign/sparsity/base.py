@@ -134,14 +134,15 @@ def sampling_key(seed: int) -> np.uint64:
     return np.uint64(seed)
 
 
-def random_keys(rows: int, cols: int, seed: int) -> NDArray[np.uint64]:
+def random_keys(rows: int, cols: int, seed: int, *, first_row: int = 0) -> NDArray[np.uint64]:
     """Uniform random numbers [rows, cols] that are the same on every platform.
 
-    SplitMix64 (Steele, Lea, Flood 2014) at the position of each element. The mask that keeps the
-    largest of them is a random one.
+    SplitMix64 (Steele, Lea, Flood 2014) at the position of each element, counted from `first_row`
+    of a larger matrix. The mask that keeps the largest of them is a random one.
     """
     require_shape(rows, cols)
-    place = np.arange(1, rows * cols + 1, dtype=np.uint64)
+    start = first_row * cols
+    place = np.arange(start + 1, start + rows * cols + 1, dtype=np.uint64)
     x = sampling_key(seed) + place * np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -11,12 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.config import CodesignError
-from codesign.sparsity.base import Flags, Pattern, Weights, magnitudes, random_keys
+from codesign.sparsity.base import (
+    Flags,
+    Pattern,
+    Weights,
+    magnitudes,
+    random_keys,
+    require_shape,
+)
 from codesign.sparsity.mask import Mask
 from codesign.sparsity.nm import NM
 
 _LISTED = 4
 """Largest m of which all transposable blocks are listed: 90 of them for 2:4."""
+_CHUNK_ELEMENTS = 1 << 20
 _LP_BLOCKS = 64
 """Blocks that share one linear program."""
 
@@ -75,7 +83,13 @@ class DoublePruned(_BothWays):
         return Mask.from_dense(once & twice)
 
     def sample(self, rows: int, cols: int, seed: int) -> Mask:
-        return self.project(random_keys(rows, cols, seed))
+        require_shape(rows, cols)
+        step = max(_CHUNK_ELEMENTS // cols // self.m, 1) * self.m
+        packed = [
+            self.project(random_keys(min(step, rows - first), cols, seed, first_row=first)).packed
+            for first in range(0, rows, step)
+        ]
+        return Mask(rows, cols, np.concatenate(packed))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,15 @@ from fractions import Fraction
 import numpy as np
 
 from codesign.sparsity import formats
-from codesign.sparsity.base import Pattern, Weights, largest, magnitudes, random_keys
+from codesign.sparsity.base import (
+    Pattern,
+    Weights,
+    largest,
+    magnitudes,
+    random_keys,
+    require_shape,
+    sampling_key,
+)
 from codesign.sparsity.mask import Bits, Mask
 from codesign.sparsity.removal import kept_of, require_fraction
 from codesign.sparsity.storage import (
@@ -60,22 +68,24 @@ class FanIn(Pattern):
     def project(self, weights: Weights) -> Mask:
         magnitude = magnitudes(weights)
         rows, cols = magnitude.shape
-        order = np.argsort(magnitude, axis=1, kind="stable")[:, ::-1]
-        if self.kept(cols) == 0:
+        kept = self.kept(cols)
+        if kept == 0:
             return Mask.from_dense(np.zeros(magnitude.shape, np.bool_))
-        threshold = np.take_along_axis(magnitude, order[:, self.kept(cols) - 1, np.newaxis], 1)
+        threshold = np.partition(magnitude, cols - kept, axis=1)[:, cols - kept, np.newaxis]
         flags = magnitude > threshold
         equal = magnitude == threshold
-        missing = self.kept(cols) - flags.sum(axis=1, keepdims=True)
+        missing = kept - flags.sum(axis=1, keepdims=True)
         flags |= equal & (np.cumsum(equal, axis=1) <= missing)
         sums = np.where(flags, magnitude, 0).sum(axis=1, dtype=np.float64)
         return Mask.from_dense(flags & largest(sums, kept_of(self.ablated, rows))[:, np.newaxis])
 
     def sample(self, rows: int, cols: int, seed: int) -> Mask:
-        keys = random_keys(rows, cols + 1, seed)
-        kept = FanIn(self.sparsity).project(keys[:, :cols]).to_dense()
-        alive = largest(keys[:, cols], kept_of(self.ablated, rows))
-        return Mask.from_dense(kept & alive[:, np.newaxis])
+        from codesign.kernels.tiles import sample_groups
+
+        require_shape(rows, cols)
+        packed = sample_groups(rows, cols, self.kept(cols), cols, sampling_key(seed))
+        alive = largest(random_keys(1, rows, seed)[0], kept_of(self.ablated, rows))
+        return Mask(rows, cols, packed * alive[:, np.newaxis])
 
     def accepts(self, mask: Mask) -> bool:
         counts = mask.lane_counts(mask.rows)[0]

@@ -38,11 +38,11 @@ small = st.integers(1, 5)
 
 def _tiles(rows, groups, n, more, share):
     m = n + more
-    return Tiles(rows, groups * m, n, m, round(share * (1 - n / m), 6))
+    return Tiles(rows, groups * m, n, m, int(share * (1 - n / m) * 1e6) / 1e6)
 
 
 def _split(n, more, share):
-    return Split(n, n + more, round(share * (1 - n / (n + more)), 6))
+    return Split(n, n + more, int(share * (1 - n / (n + more)) * 1e6) / 1e6)
 
 
 patterns = st.one_of(
