@@ -129,6 +129,11 @@ class Sat(SystolicMachine[SatSpec]):
         return exact if exact and whole else 1
 
     def dataflows(self, op: Op) -> Sequence[str]:
+        """What the array may do: in WS an element holds its whole part of the stationary operand,
+        which is B, so a sparse A streams past sums that stay.
+        """
+        if op.b_pattern.is_dense and self.group(op) > 1:
+            return ("os",)
         exact = self._exact_count(op)
         held = self.group(op) if exact is None else exact
         if held > self.spec.array.weight_registers:

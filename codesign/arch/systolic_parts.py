@@ -96,11 +96,13 @@ def tally_accesses(
     """Count bytes at the scratchpads and at the registers of the processing elements.
 
     `b_values` values of B of `b_bits` each lie in the scratchpad for a tile; a fold covers `group`
-    values of the reduction in each row of the array. `macs` are issued by each tile.
+    values of the reduction in each row of the array. `macs` are issued by each tile. Of an operand
+    that a unit selects from on its way, only what is kept is written. Where that is A, the operands
+    change places: A lies in the weights' scratchpad, and B in the inputs'.
     """
     op = table.op
     across, down = array.cols, array.rows * group
-    a_width, b_width = ceil_bytes(8, op.a_dtype) / 8, b_bits / 8
+    a_bits, b_plain_bits = ceil_bytes(8, op.a_dtype), ceil_bytes(8, op.b_dtype)
     work = table.groups * table.m * table.n
     a_values = table.groups * table.m * table.k
     visits_a = visits_b = visits_c = np.ones_like(work)
@@ -110,12 +112,20 @@ def tally_accesses(
         visits_a, visits_c = -(-table.n // across), -(-table.k // down)
     else:
         visits_b, visits_c = -(-table.m // across), -(-table.k // down)
-    steps.tally("input_write", int(a.size_bytes[a.loads].sum()))
-    steps.tally("input_read", int((a_values * visits_a).sum() * a_width))
-    steps.tally("weight_write", int(b.size_bytes[b.loads].sum()))
-    steps.tally("weight_read", int((b_values * visits_b).sum() * b_width))
+    pads = ("input", "weight")
+    if a.selection is not None:
+        pads = ("weight", "input")
+        a_bits, b_bits = a_bits + b_bits - b_plain_bits, b_plain_bits
+        a_values, b_values = b_values * table.m // table.n, table.groups * table.n * table.k
+    for pad, operand, values, bits, visits in (
+        (pads[0], a, a_values, a_bits, visits_a),
+        (pads[1], b, b_values, b_bits, visits_b),
+    ):
+        held = operand.size_bytes if operand.selection is None else -(-values * bits // 8)
+        steps.tally(f"{pad}_write", int(held[operand.loads].sum()))
+        steps.tally(f"{pad}_read", int((values * visits).sum() * (bits / 8)))
     sums = int((work * visits_c).sum())
     begun, finished = int(work[table.first_k].sum()), int(work[table.last_k].sum())
     steps.tally("output_write", sums * sum_bytes)
     steps.tally("output_read", (sums - begun + finished) * sum_bytes)
-    steps.tally("register", int(macs.sum() * (a_width + b_width + 2 * sum_bytes)))
+    steps.tally("register", int(macs.sum() * ((a_bits + b_bits) / 8 + 2 * sum_bytes)))
