@@ -19,6 +19,8 @@ METHODS = (
     "bdwp", "bimask", "slope", "tmask", "fst", "step", "pgf",
 )  # fmt: skip
 PATTERNS = ("2:4", "1:4", "2:8", "1:8", "1:16")
+EXTRA = (("bdwp", "2:16"),)
+"""Pairs of method and pattern beyond the grid, for the table of training speed against loss."""
 SEEDS = 5
 Report = Callable[[str, int, int], None]
 
@@ -35,6 +37,7 @@ def full_grid(names: Sequence[tuple[str, str]] = MODELS) -> list[tuple[Task, Rec
                 for pattern in PATTERNS
                 for method in METHODS
             ]
+            found += [(on, recipe(on, model, *pair, seed)) for pair in EXTRA]
     return found
 
 

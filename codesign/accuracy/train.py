@@ -65,9 +65,7 @@ def recipe(
     length = task.steps if steps is None else steps
     if length < 1 or not 0 <= seed < 2**31:
         raise CodesignError(f"a run has 1 or more steps and a seed from 0, got {length}, {seed}")
-    return Recipe(
-        task.name, model, method, str(found.pattern), seed, length, data=task.fingerprint
-    )
+    return Recipe(task.name, model, method, str(found.pattern), seed, length, data=task.fingerprint)
 
 
 def run(task: Task, what: Recipe, trained: dict[str, dict[str, torch.Tensor]] | None = None) -> Run:

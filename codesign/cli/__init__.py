@@ -25,6 +25,7 @@ VERBS = {
     "workload": ("workload", "List and show workloads."),
     "check": ("arch", "Run the conformance suite on a machine; same as `arch check`."),
     "validate": ("validate", "Compare simulations with published or measured numbers."),
+    "accuracy": ("accuracy", "Measure or look up what sparsity costs in accuracy."),
     "measure": ("measure", "Measure kernels on the NVIDIA GPU of this machine."),
     "warmup": ("warmup", "Compile all kernels into the cache."),
     "doctor": ("doctor", "Say what this installation has and what it lacks."),

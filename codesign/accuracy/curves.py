@@ -1,0 +1,146 @@
+"""What the measured runs say: means with their spread, what is missing, and which orders hold."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from codesign.accuracy.train import Recipe, Run
+from codesign.sparsity.pattern import parse_pattern
+
+HIGH_SPARSITY = ("1:8", "1:16")
+_STANDARD_ERRORS = 2.0
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One method at one pattern over the seeds that have run; accuracies are fractions."""
+
+    task: str
+    model: str
+    method: str
+    pattern: str
+    timing: str
+    by_seed: Mapping[int, float]
+    density: float
+    """Mean density of the final model's pruned layers."""
+
+    @property
+    def mean(self) -> float:
+        """Mean accuracy over seeds."""
+        return fmean(self.by_seed.values())
+
+    @property
+    def deviation(self) -> float | None:
+        """Sample standard deviation over seeds, None for one seed."""
+        return stdev(self.by_seed.values()) if len(self.by_seed) > 1 else None
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether the final model has the pattern's density, as methods with a dense end do not."""
+        wanted = parse_pattern(self.pattern).density
+        return self.pattern != "dense" and self.density <= wanted * 1.05
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One order that papers report, and what the runs say; `verdict` is found, not found, within
+    noise or not measured."""
+
+    claim: str
+    where: str
+    verdict: str
+    detail: str
+
+
+def cells(runs: Iterable[Run]) -> list[Cell]:
+    """Runs gathered over seeds, in order of model, density and method."""
+    groups: dict[tuple[str, str, str, str], list[Run]] = defaultdict(list)
+    for run in runs:
+        what = run.recipe
+        groups[what.task, what.model, what.method, what.pattern].append(run)
+    found = [
+        Cell(*key, of[0].timing, {r.recipe.seed: r.accuracy for r in of},
+             fmean(r.density for r in of))
+        for key, of in groups.items()
+    ]  # fmt: skip
+    return sorted(
+        found,
+        key=lambda c: (c.task, c.model, -parse_pattern(c.pattern).density, c.pattern, c.method),
+    )
+
+
+def missing(wanted: Sequence[Recipe], runs: Iterable[Run]) -> dict[tuple[str, str], int]:
+    """How many runs of each (task, model) the grid still lacks; models that lack none left out."""
+    done = {run.recipe.key for run in runs}
+    found: dict[tuple[str, str], int] = {}
+    for what in wanted:
+        if what.key not in done:
+            key = what.task, what.model
+            found[key] = found.get(key, 0) + 1
+    return found
+
+
+def findings(
+    of: Sequence[Cell], models: Sequence[tuple[str, str]], patterns: Sequence[str]
+) -> list[Finding]:
+    """The orders of the literature, for each model and pattern, found or not."""
+    by_key = {(c.task, c.model, c.method, c.pattern): c for c in of}
+    found = []
+    for task, model in models:
+        for pattern in patterns:
+            here = [c for c in of if (c.task, c.model, c.pattern) == (task, model, pattern)]
+            found.append(_trained_above_one_shot(here, f"{task} {model} {pattern}"))
+
+            def paired(
+                claim: str, first: str, second: str, *, equal: bool, at: str,
+                task: str = task, model: str = model,
+            ) -> None:  # fmt: skip
+                pair = [by_key.get((task, model, name, at)) for name in (first, second)]
+                found.append(_paired(claim, f"{task} {model} {at}", *pair, equal=equal))
+
+            paired("BDWP within noise of SR-STE", "bdwp", "sr_ste", equal=True, at=pattern)
+            if pattern in HIGH_SPARSITY:
+                paired("SR-STE above plain STE", "sr_ste", "ste", equal=False, at=pattern)
+                paired("S-STE above plain STE", "s_ste", "ste", equal=False, at=pattern)
+    return found
+
+
+def _trained_above_one_shot(here: Sequence[Cell], where: str) -> Finding:
+    claim = "trained at least as good as one-shot"
+    one_shot = [c for c in here if c.timing == "one_shot"]
+    trained = [c for c in here if c.timing == "training" and c.is_sparse]
+    if not one_shot or not trained:
+        return Finding(claim, where, "not measured", "")
+    best = max(one_shot, key=lambda c: c.mean)
+    below = sorted((c for c in trained if c.mean < best.mean - _ROUNDING), key=lambda c: c.mean)
+    detail = (
+        f"{len(trained) - len(below)} of {len(trained)} trained methods reach the best one-shot "
+        f"({best.method}, {100 * best.mean:.1f} %)"
+    )
+    if below:
+        detail += "; below: " + ", ".join(f"{c.method} {100 * c.mean:.1f} %" for c in below)
+    return Finding(claim, where, "not found" if below else "found", detail)
+
+
+def _paired(
+    claim: str, where: str, first: Cell | None, second: Cell | None, *, equal: bool
+) -> Finding:
+    """Differences of equal seeds; noise is two standard errors of their mean."""
+    seeds = sorted(set(first.by_seed) & set(second.by_seed)) if first and second else []
+    if first is None or second is None or len(seeds) < 2:
+        return Finding(claim, where, "not measured", "")
+    differences = [100 * (first.by_seed[s] - second.by_seed[s]) for s in seeds]
+    mean = fmean(differences)
+    noise = _STANDARD_ERRORS * stdev(differences) / math.sqrt(len(seeds))
+    if equal:
+        verdict = "found" if abs(mean) <= noise + _ROUNDING else "not found"
+    else:
+        verdict = "found" if mean > noise else "not found" if mean < -noise else "within noise"
+    return Finding(
+        claim, where, verdict, f"{mean:+.2f} points, noise {noise:.2f}, {len(seeds)} seeds"
+    )
