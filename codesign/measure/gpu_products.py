@@ -92,20 +92,26 @@ def checked_rows(rows: int, device: str) -> Tensor:
     return torch.linspace(0, rows - 1, count, dtype=torch.float64, device=device).round().long()
 
 
+def _poison(out: Tensor) -> float:
+    return math.nan if out.dtype.is_floating_point else torch.iinfo(out.dtype).min
+
+
+def _written(result: Tensor) -> Tensor:
+    """Which elements are numbers that a product may give."""
+    return result.isfinite() if result.dtype.is_floating_point else result != _poison(result)
+
+
 def relative_error(product: Product, device: str) -> float:
     """||out - reference|| / ||reference|| of one launch into a poisoned result, in float64.
 
     Infinite where an element was not written or is not a number.
     """
     if product.out is not None:
-        if product.out.dtype.is_floating_point:
-            product.out.fill_(math.nan)
-        else:
-            product.out.fill_(torch.iinfo(product.out.dtype).min)
+        product.out.fill_(_poison(product.out))
     chosen = checked_rows(product.rows, device)
-    found = product.launch()[chosen].double()
-    wanted = product.reference(chosen)
-    if not bool(torch.isfinite(found).all()):
+    result = product.launch()
+    found, wanted = result[chosen].double(), product.reference(chosen)
+    if not bool(_written(result).all()):
         return math.inf
     return float((found - wanted).norm() / wanted.norm().clamp_min(1e-300))
 

@@ -122,6 +122,15 @@ def test_a_result_that_is_not_written_or_wrong_in_one_row_fails() -> None:
     lazy = replace(product, launch=lambda: product.out)
     assert relative_error(lazy, "cpu") == math.inf
 
+    def holed() -> torch.Tensor:
+        found = tall.launch()
+        found[1, 3] = math.nan
+        return found
+
+    tall = builder("cublas")(Point("cublas", "bf16", 4096, 16, 16), "cpu")
+    assert 1 not in checked_rows(4096, "cpu")
+    assert relative_error(replace(tall, launch=holed), "cpu") == math.inf
+
     def off() -> torch.Tensor:
         found = product.launch().clone()
         found[-1] *= 2

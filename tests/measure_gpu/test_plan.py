@@ -112,6 +112,12 @@ def _compiled_as(point: Point) -> tuple[object, ...]:
     )  # fmt: skip
 
 
+def test_rows_that_are_no_multiple_of_16_compile_as_such() -> None:
+    pytest.importorskip("triton", reason="tiles of the Triton kernels")
+    point = Point("triton_bitmap", "bf16", 8190, 4096, 4096, (("sparsity", 0.5),))
+    assert _compiled_as(stand_in(point)) == _compiled_as(point)
+
+
 def test_what_is_compiled_ahead_is_what_is_measured() -> None:
     pytest.importorskip("triton", reason="tiles of the Triton kernels")
     for point in POINTS:

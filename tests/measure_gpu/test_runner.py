@@ -184,6 +184,13 @@ def test_exported_rows_are_read_by_the_validation(path: Path, tmp_path: Path) ->
     gather = [Point("triton_nm", "bf16", 1, 64, 64, (("keep", 1), ("of", 4)))]
     run = Run("gemm", "", (*POINTS[:5], *sparse, *gather), POINTS[:1], 0.0)
     found = run_gemm(FakeLab(FakeDevice()), run, SESSION, path)
+    again = found.latency[0].model_copy(
+        update={
+            "repeat": True,
+            "warm": Timed(median_us=1.0, p10_us=1.0, p90_us=1.0, count=1, copies=1),
+        }
+    )
+    found = found.plus(latency=[again])
     for cold, us in ((False, 1000.0), (True, 1500.0)):
         file = tmp_path / "rows.csv"
         file.write_text(csv_text(found, cold=cold), encoding="utf-8")

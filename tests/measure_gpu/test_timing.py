@@ -71,6 +71,13 @@ def test_energy_is_that_of_the_loop_alone_and_lasts_three_seconds() -> None:
     assert board.power_w == 640
 
 
+def test_the_state_of_the_board_is_that_of_the_loop_and_not_of_the_warm_up() -> None:
+    device = FakeDevice()
+    device.sample = lambda: Sample(temperature_c=device.now_s())  # type: ignore[method-assign]
+    found, board = measure_energy(device, device.launch)
+    assert board.temperature_c == pytest.approx(device.now_s() - found.seconds / 2, abs=0.06)
+
+
 def test_without_a_counter_energy_is_sampled_power_times_time() -> None:
     device = FakeDevice(power_w=640, counter=False)
     found, _ = measure_energy(device, device.launch)

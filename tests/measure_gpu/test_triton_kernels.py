@@ -30,6 +30,7 @@ pytestmark = [
 CASES = [
     "triton_dense {d} m70 n100 k72 tile_m=32 tile_n=64 tile_k=32 warps=4 stages=2",
     "triton_dense {d} m1 n128 k64 tile_m=16 tile_n=64 tile_k=64 warps=4 stages=2",
+    "triton_dense {d} m300 n40 k16 tile_m=16 tile_n=32 tile_k=16 warps=4 stages=2",
     "triton_block {d} m70 n96 k128 block=32 sparsity=0.5",
     "triton_block {d} m5 n64 k192 block=32 sparsity=0.99",
     "triton_nm {d} m40 n100 k128 keep=1 of=4",
