@@ -15,6 +15,7 @@ from codesign.cli.options import Placement, Size
 
 if TYPE_CHECKING:
     from codesign.arch.base import AnyMachine
+    from codesign.evaluate import Chooser
     from codesign.metrics.result import Result
     from codesign.trace.op import Trace
     from codesign.trace.recipe import Recipe
@@ -147,6 +148,15 @@ def read_machine(name: str, assignments: Sequence[str]) -> AnyMachine:
             raise CodesignError(f"--set: {path} is given twice")
         overrides[path] = value
     return load_arch(name, overrides)
+
+
+def read_mapper(mapper: str, objective: str, budget: int) -> Chooser | None:
+    """What decides mappings; None for the machine's own."""
+    if mapper == "heuristic":
+        return None
+    from codesign.metrics.objective import chooser
+
+    return chooser(mapper, objective, budget)  # type: ignore[arg-type]
 
 
 def leave_report(

@@ -63,6 +63,39 @@ fidelity = click.option(
     show_default=True,
     help="Densities and closed forms, the real mask, or every processing element stepped.",
 )
+_MAPPER = (
+    click.option(
+        "--mapper",
+        type=OneOf("heuristic", "search", "exhaustive", what="mapper"),
+        default="heuristic",
+        show_default=True,
+        help="The machine's own mapping, the best of some simulated ones, or of all of them.",
+    ),
+    click.option(
+        "--objective",
+        type=OneOf("latency", "energy", "edp", what="objective"),
+        default="latency",
+        show_default=True,
+        help="What a mapper minimises, operator by operator.",
+    ),
+    click.option(
+        "--budget",
+        type=Count(1, 100_000),
+        default=16,
+        show_default=True,
+        metavar="N",
+        help="Mappings that --mapper search simulates for an operator.",
+    ),
+)
+
+
+def mapper_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of a search for mappings to a command."""
+    for option in reversed(_MAPPER):
+        command = option(command)
+    return command
+
+
 seed = click.option(
     "--seed",
     type=Count(0, 2**63 - 1),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @options.size_options
 @options.set_values
 @options.fidelity
+@options.mapper_options
 @options.seed
 @options.as_json
 @options.output_folder
@@ -38,6 +39,9 @@ def command(
     size: options.Size,
     assignments: tuple[str, ...],
     fidelity: str,
+    mapper: str,
+    objective: str,
+    budget: int,
     seed: int,
     as_json: bool,
     output: Path | None,
@@ -58,7 +62,14 @@ def command(
     from codesign.evaluate import evaluate
 
     with progress_bar(quiet=quiet) as progress:
-        result = evaluate(trace, machine, fidelity=fidelity, seed=seed, progress=progress)
+        result = evaluate(
+            trace,
+            machine,
+            fidelity=fidelity,
+            seed=seed,
+            chooser=inputs.read_mapper(mapper, objective, budget),
+            progress=progress,
+        )
     if as_json:
         print_json(result.to_dict())
     else:

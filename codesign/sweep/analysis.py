@@ -21,7 +21,7 @@ from codesign.sweep.study import Study
 
 _BINS = 8
 _FACTORS = (0.5, 2.0)
-_MOST_POINTS = 24
+_MOST_POINTS = 10
 
 
 def chosen(
