@@ -35,12 +35,23 @@ KERNEL_CACHE = "codesign/kernels/__init__.py"
 TEST_SCOREBOARD = "tests/kernels/test_scoreboard.py"
 TEST_PE_ARRAY = "tests/kernels/test_pe_array.py"
 TEST_CACHE = "tests/kernels/test_cache.py"
+SIM, TEST_SIM = "codesign/sim.py", "tests/test_sim.py"
+SYSTOLIC_PARTS = "codesign/arch/systolic_parts.py"
+TEST_SPARSE_A = "tests/arch/test_sparse_streams.py"
 CLI = "codesign/cli"
 TEST_PRINTED = "tests/cli/test_printed_result.py"
 TEST_COMMAND_LINE = "tests/cli/test_command_line.py"
 TEST_BAD_INPUT = "tests/cli/test_bad_input.py"
 
 MUTATIONS = (
+    # A run too long for 64-bit cycles overflows; a sparse A is charged as if B were sparse.
+    Mutation(SIM, "if most > MOST_CYCLES:", "if False:", TEST_SIM),
+    Mutation(
+        SYSTOLIC_PARTS,
+        "if a.selection is not None:",
+        "if False:",
+        TEST_SPARSE_A,
+    ),
     # The heap breaks ties the wrong way round, or not at all when it sinks an entry.
     Mutation(SCOREBOARD, "heap_step[parent] < step", "heap_step[parent] > step", TEST_SCOREBOARD),
     Mutation(SCOREBOARD, "heap_step[right] < heap_step[child]", "False", TEST_SCOREBOARD),

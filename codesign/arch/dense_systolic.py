@@ -5,12 +5,13 @@ simulators.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from codesign.arch.base import Fidelity, Mapping, Sparse
+from codesign.arch.parts import distinct
 from codesign.arch.systolic import SystolicMachine
 from codesign.arch.systolic_parts import SystolicSpec
 from codesign.config import CodesignError, Spec
@@ -35,7 +36,7 @@ class DenseArray(Spec):
 
     rows: int = Field(ge=1, le=4096)
     cols: int = Field(ge=1, le=4096)
-    dataflows: tuple[Dataflow, ...] = Field(min_length=1)
+    dataflows: Annotated[tuple[Dataflow, ...], Field(min_length=1), AfterValidator(distinct)]
     accumulate_latency_cycles: int = Field(ge=1, le=64)
     convention: Convention = "overlapped"
     row_wise_block: int = Field(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Discriminator, Field, Tag
 
@@ -13,6 +13,8 @@ from codesign.units import DTypeName
 
 Status = Literal["published", "derived", "measured", "unverified", "assumed", "chosen"]
 """How much a number can be trusted; `chosen` is a free parameter of a design."""
+
+T = TypeVar("T")
 
 DOUBTFUL: frozenset[Status] = frozenset({"unverified", "assumed"})
 
@@ -40,6 +42,13 @@ class Technology(Spec):
 
     node_nm: int = Field(ge=3, le=130)
     leakage_mw_per_mm2: float = Field(ge=0)
+
+
+def distinct(values: tuple[T, ...]) -> tuple[T, ...]:
+    """The values themselves. Raises ValueError when one is there twice."""
+    if len(set(values)) < len(values):
+        raise ValueError(f"must be different from one another, got {', '.join(map(str, values))}")
+    return values
 
 
 class DramLink(Spec):

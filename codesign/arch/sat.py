@@ -7,13 +7,13 @@ WUVE updates the weights; the names are the paper's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from codesign.arch.base import Fidelity, Sparse
-from codesign.arch.parts import Component, VectorUnit
+from codesign.arch.parts import Component, VectorUnit, distinct
 from codesign.arch.systolic import SystolicMachine
 from codesign.arch.systolic_parts import SystolicSpec
 from codesign.arch.vector_lanes import stream_buffer, stream_through
@@ -49,7 +49,9 @@ class Stce(Spec):
     """Whether independent outputs take turns on an element's adder."""
     pregenerate_weights: bool
     """Whether N:M weights are selected behind the update, once, or at each use."""
-    dataflows: tuple[Literal["ws", "os"], ...] = Field(min_length=1)
+    dataflows: Annotated[
+        tuple[Literal["ws", "os"], ...], Field(min_length=1), AfterValidator(distinct)
+    ]
     """What the offline schedule may choose from, for each layer and pass."""
 
 
