@@ -21,7 +21,6 @@ from codesign.config import (
     parse_override,
     shipped,
 )
-from codesign.sparsity.pattern import parse_pattern
 from codesign.spec_errors import fields_of
 from codesign.sweep import accuracy
 from codesign.sweep.design import Base, read_base
@@ -38,6 +37,7 @@ from codesign.sweep.study import (
     WorkloadChoice,
 )
 from codesign.trace.sparsify import METHODS
+from codesign.trace.transform import require_sparsity
 from codesign.trace.workload import find_workload, workload_names, workload_spec
 from codesign.units import DTYPE_BYTES
 
@@ -268,7 +268,7 @@ def _choice_faults(root: str, key: str, parameter: Parameter) -> Iterator[_Found
             if root == "workload" and key == "name":
                 _known_workload(str(value))
             if root == "sparsity" and key == "pattern":
-                parse_pattern(str(value))
+                require_sparsity(str(value))
             if root == "sparsity" and key == "method" and value not in METHODS:
                 near = did_you_mean(str(value), list(METHODS))
                 yield where, value, f"is one of {', '.join(METHODS)}", near

@@ -23,6 +23,7 @@ from codesign.sweep.design import Base, Point
 from codesign.sweep.figures import Evaluator
 from codesign.trace.op import Trace
 from codesign.trace.sparsify import sparsify
+from codesign.trace.transform import is_change, make_sparse
 from codesign.trace.workload import load_workload
 
 _TRACES_KEPT = 256
@@ -111,7 +112,14 @@ class Engine:
                 self._traces.clear()
             dense = self._dense(chosen)
             known = dense
-            if sparsity["pattern"] != "dense":
+            if is_change(sparsity["pattern"]):
+                known = make_sparse(
+                    dense,
+                    sparsity["pattern"],
+                    sparsity["where"].split(","),
+                    method=sparsity["method"],
+                )
+            elif sparsity["pattern"] != "dense":
                 known = sparsify(
                     dense,
                     sparsity["pattern"],

@@ -15,7 +15,7 @@ from codesign.sparsity.allocation import erdos_renyi_kernel
 from codesign.sparsity.butterfly import FlatButterfly
 from codesign.sparsity.factors import parse_form
 from codesign.sparsity.hybrid import Split, Tiles
-from codesign.sparsity.pattern import Unstructured, parse_pattern
+from codesign.sparsity.pattern import Pattern, Unstructured, parse_pattern
 from codesign.sparsity.quantised import MixedBanks, ScaledGroups
 from codesign.trace import transform_attention as attention
 from codesign.trace import transform_inputs as inputs
@@ -190,19 +190,27 @@ def make_sparse(trace: Trace, text: str, where: Where = "*", *, method: str | No
     if len(text) > _MAX_TEXT:
         raise CodesignError(f"a way to make a trace sparse has at most {_MAX_TEXT} characters")
     for part in text.split("&"):
-        trace = _one(trace, part.strip(), where, method)
+        trace = _step(part.strip())(trace, where, method)
     return replace(trace, meta={**trace.meta, "sparsity": text.strip()})
 
 
-def _one(trace: Trace, text: str, where: Where, method: str | None) -> Trace:
+def require_sparsity(text: str) -> None:
+    """Raise CodesignError unless every part of a text is known and takes what it is given."""
+    for part in text.split("&"):
+        _step(part.strip())
+
+
+def _step(text: str) -> Callable[[Trace, Where, str | None], Trace]:
+    """What one part of a text does to a trace."""
     call = _CALL.fullmatch(text)
     if call and call[1] in CHANGES:
-        name, given = call[1], [part.strip() for part in call[2].split(",")]
-        if name not in _FREE and len(given) != _ARGUMENTS[name]:
-            raise CodesignError(f"{text[:60]!r}: write {CHANGES[name].form}")
-        return CHANGES[name].apply(trace, given, where)
+        change, given = CHANGES[call[1]], [part.strip() for part in call[2].split(",")]
+        if call[1] not in _FREE and len(given) != _ARGUMENTS[call[1]]:
+            raise CodesignError(f"{text[:60]!r}: write {change.form}")
+        return lambda trace, where, method: change.apply(trace, given, where)
     if "+" in text or re.match(r"lowrank|monarch|butterfly_factors|armor", text):
-        return restructure(trace, parse_form(text), where)
+        form = parse_form(text)
+        return lambda trace, where, method: restructure(trace, form, where)
     try:
         pattern = parse_pattern(text)
     except CodesignError:
@@ -214,6 +222,10 @@ def _one(trace: Trace, text: str, where: Where, method: str | None) -> Trace:
             "change; "
             + (f"did you mean {CHANGES[hint].form}?" if hint else f"changes: {', '.join(CHANGES)}")
         ) from None
+    return lambda trace, where, method: _placed(trace, pattern, where, method)
+
+
+def _placed(trace: Trace, pattern: Pattern, where: Where, method: str | None) -> Trace:
     if isinstance(pattern, Split | Tiles | MixedBanks | FlatButterfly):
         return restructure(trace, pattern, where)
     sparse = sparsify(trace, pattern, where=where, method=method)
