@@ -103,6 +103,8 @@ def test_every_law_of_a_run_is_among_those_seen_failing() -> None:
 class FreeDram(DenseSystolic):
     """Does not look at the link's bandwidth and latency."""
 
+    dram_bytes_per_cycle = property(lambda self: self.spec.dram.bytes_per_cycle)
+
     def link(self) -> Link:
         return Link(None)
 
