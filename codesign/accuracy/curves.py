@@ -12,7 +12,9 @@ from codesign.accuracy.train import Recipe, Run
 from codesign.sparsity.pattern import parse_pattern
 
 HIGH_SPARSITY = ("1:8", "1:16")
-_STANDARD_ERRORS = 2.0
+CONFIDENCE = 0.95
+FEWEST_SEEDS = 3
+"""Fewer equal seeds say nothing about noise."""
 _ROUNDING = 1e-9
 
 
@@ -85,6 +87,19 @@ def missing(wanted: Sequence[Recipe], runs: Iterable[Run]) -> dict[tuple[str, st
     return found
 
 
+def loss_points(of: Sequence[Cell], sparse: Cell) -> tuple[float, float | None, int] | None:
+    """Dense minus sparse accuracy in points: mean over the seeds of both, deviation, seeds."""
+    dense = next(
+        (c for c in of if (c.task, c.model, c.method) == (sparse.task, sparse.model, "dense")),
+        None,
+    )
+    seeds = sorted(set(dense.by_seed) & set(sparse.by_seed)) if dense else []
+    if dense is None or not seeds:
+        return None
+    losses = [100 * (dense.by_seed[s] - sparse.by_seed[s]) for s in seeds]
+    return fmean(losses), stdev(losses) if len(losses) > 1 else None, len(losses)
+
+
 def findings(
     of: Sequence[Cell], models: Sequence[tuple[str, str]], patterns: Sequence[str]
 ) -> list[Finding]:
@@ -130,13 +145,16 @@ def _trained_above_one_shot(here: Sequence[Cell], where: str) -> Finding:
 def _paired(
     claim: str, where: str, first: Cell | None, second: Cell | None, *, equal: bool
 ) -> Finding:
-    """Differences of equal seeds; noise is two standard errors of their mean."""
+    """Differences of equal seeds; noise is half of Student's interval of their mean."""
+    from scipy.stats import t
+
     seeds = sorted(set(first.by_seed) & set(second.by_seed)) if first and second else []
-    if first is None or second is None or len(seeds) < 2:
+    if first is None or second is None or len(seeds) < FEWEST_SEEDS:
         return Finding(claim, where, "not measured", "")
     differences = [100 * (first.by_seed[s] - second.by_seed[s]) for s in seeds]
     mean = fmean(differences)
-    noise = _STANDARD_ERRORS * stdev(differences) / math.sqrt(len(seeds))
+    quantile = float(t.ppf((1 + CONFIDENCE) / 2, len(seeds) - 1))
+    noise = quantile * stdev(differences) / math.sqrt(len(seeds))
     if equal:
         verdict = "found" if abs(mean) <= noise + _ROUNDING else "not found"
     else:

@@ -169,7 +169,7 @@ def verdicts(runs: list[Run]) -> dict[str, curves.Finding]:
 def test_orders_are_stated_as_found() -> None:
     runs = [
         *made("ste", [0.80, 0.82, 0.84]),
-        *made("sr_ste", [0.85, 0.87, 0.90]),
+        *made("sr_ste", [0.85, 0.87, 0.89]),
         *made("s_ste", [0.70, 0.72, 0.75]),
         *made("bdwp", [0.86, 0.86, 0.90]),
         *made("nm_magnitude", [0.75, 0.75, 0.75], timing="one_shot"),
@@ -183,15 +183,17 @@ def test_orders_are_stated_as_found() -> None:
     assert trained.verdict == "not found"
     assert "3 of 4" in trained.detail
     assert "s_ste" in trained.detail
-    noisy = verdicts([*made("ste", [0.8, 0.9]), *made("sr_ste", [0.9, 0.81])])
+    noisy = verdicts([*made("ste", [0.8, 0.9, 0.85]), *made("sr_ste", [0.9, 0.81, 0.85])])
     assert noisy["SR-STE above plain STE"].verdict == "within noise"
     assert noisy["BDWP within noise of SR-STE"].verdict == "not measured"
 
 
 def test_a_mean_and_its_noise_by_hand() -> None:
-    runs = [*made("ste", [0.5, 0.5]), *made("sr_ste", [0.51, 0.53])]
+    runs = [*made("ste", [0.5, 0.5, 0.5]), *made("sr_ste", [0.51, 0.53, 0.52])]
     detail = verdicts(runs)["SR-STE above plain STE"].detail
-    assert detail == "+2.00 points, noise 2.00, 2 seeds"
+    assert detail == "+2.00 points, noise 2.48, 3 seeds"  # 4.303 * 1 / sqrt(3)
+    two = [*made("ste", [0.5, 0.5]), *made("sr_ste", [0.6, 0.6])]
+    assert verdicts(two)["SR-STE above plain STE"].verdict == "not measured"
     (cell,) = curves.cells(made("ste", [0.5, 0.7]))
     assert cell.mean == pytest.approx(0.6)
     assert cell.deviation == pytest.approx(0.02**0.5)
@@ -204,7 +206,7 @@ def test_the_page_counts_what_is_missing() -> None:
     assert lacking == {("digits", "mlp"): 3}
     cells = curves.cells(runs)
     models = [("digits", "mlp"), ("charlm", "transformer")]
-    page = markdown(cells, [], lacking, wanted=5, models=models, patterns=["1:8"])
+    page = markdown(cells, [], lacking, wanted=5, models=models, patterns=["1:8"], speed_ups={})
     assert "2 of 5 runs" in page
     assert "Missing: 3 of digits mlp." in page
     assert "| ste | 60.0 ± 14.1 (2) |" in page
@@ -212,6 +214,20 @@ def test_the_page_counts_what_is_missing() -> None:
     drawn = plot(cells, models, ["1:8"]).standalone()
     assert drawn.count("<title>") == 1
     assert "ste 1:8: 60.0 %" in drawn
+
+
+def test_loss_is_against_the_dense_run_of_the_same_seed() -> None:
+    dense = made("dense", [0.9, 0.8], pattern="dense", density=1.0)
+    cells = curves.cells([*dense, *made("bdwp", [0.88, 0.74, 0.1])])
+    sparse = next(c for c in cells if c.method == "bdwp")
+    mean, deviation, seeds = curves.loss_points(cells, sparse) or (0.0, None, 0)
+    assert (mean, deviation, seeds) == (pytest.approx(4.0), pytest.approx(8**0.5), 2)
+    page = markdown(
+        cells, [], {}, wanted=5, models=[("digits", "mlp")], patterns=["1:8"],
+        speed_ups={"1:8": 1.5, "1:16": 2.0},
+    )  # fmt: skip
+    assert "| 1:8 | 1.50 x | 4.00 ± 2.83 (2) |" in page
+    assert "| 1:16 | 2.00 x | - |" in page
 
 
 def test_the_grid_is_the_one_asked_for() -> None:
@@ -285,3 +301,9 @@ def test_the_verb_runs_and_keeps_its_runs(
     assert report["runs"] == 0
     assert sum(report["missing"].values()) == report["wanted"]
     assert (tmp_path / "out" / "accuracy.md").is_file()
+
+
+def test_the_example_of_the_page_runs() -> None:
+    page = Path(__file__).parents[2] / "docs" / "accuracy.md"
+    code = page.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    exec(compile(code, str(page), "exec"), {})
