@@ -156,7 +156,6 @@ def run_gemm(
     limit_s: float = LIMIT_S,
     say: Callable[[str], None] = lambda text: None,
     only: Sequence[str] = (),
-    started_s: float | None = None,
 ) -> Results:
     """Append the rows of a run's points to a file, and those of its repeats at the end.
 
@@ -170,8 +169,7 @@ def run_gemm(
     chosen = [p for p in run.points if not only or p.kernel in only]
     todo = [p for p in chosen if p.key not in done]
     again = [p for p in run.repeats if p in chosen]
-    start = lab.device.now_s() if started_s is None else started_s
-    end = start + limit_s - _SPARE_S
+    end = lab.device.now_s() + limit_s - _SPARE_S
     rows: list[LatencyRow] = []
 
     def flush() -> None:
