@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from codesign.arch.gpu_kernels import SPLITS, tile_library
 from codesign.kernels.tensor_core import CYCLES, DRAM_READ, choose_tiles
 from codesign.kernels.tensor_core import SPLITS as PARTS
-from tests.reference.gpu_twin import Constants, Gpu, Operands, least_cycles
+from tests.reference.tensor_core_twin import Constants, Gpu, Operands, least_cycles
 
 HOPPER = Gpu(132, 25e6, 4950, 2424, 1200, 232448, 1)
 AMPERE = Gpu(108, 20e6, 3830, 1446, 570, 167936, 0)
