@@ -266,7 +266,7 @@ class VectorWork:
         if one.reads + one.writes:
             return stream.emit(steps, chip.link)
         done = steps.add(
-            VPU.name, stream.compute_cycles(np.array([one.elements])), at=0, stage=COMPUTE,
+            VPU.name, np.array([stream.work_cycles]), at=0, stage=COMPUTE,
             latency_cycles=stream.latency_cycles, action=stream.action, count=work,
         )  # fmt: skip
         steps.depend(done, ready)

@@ -299,10 +299,16 @@ class Stream:
     def write_bytes(self) -> int:
         return self.op.write_bytes + self.extra_write_bytes
 
+    @property
+    def work_cycles(self) -> int:
+        """Cycles of its lanes, however it is cut."""
+        return -(-self.op.elements // self.lanes) * self.cycles_per_element
+
     def chunks(self, link: Link) -> int:
         """Into how many chunks, each at most half the buffer, the work is cut to end soonest.
 
-        More chunks overlap better and wait more often: for the link's latency, for the last lanes.
+        Chunks are whole rows of lanes. More of them overlap better and wait for the link's latency
+        more often.
         """
         op = self.op
         most = max(op.read_bytes, self.write_bytes)
@@ -313,7 +319,7 @@ class Stream:
 
     def estimate(self, chunks: int, link: Link) -> float:
         """Cycles in equal chunks, as for a product's tiles."""
-        compute = chunks * -(-self.op.elements // (chunks * self.lanes)) * self.cycles_per_element
+        compute = self.work_cycles
         if link.bytes_per_cycle is None:
             return compute
         read, write = (n / link.bytes_per_cycle for n in (self.op.read_bytes, self.write_bytes))
@@ -322,17 +328,13 @@ class Stream:
         ends = (read + write) / chunks
         return max(compute, read + write - ends, turns) + ends
 
-    def compute_cycles(self, elements: Int64) -> Int64:
-        """Cycles of chunks of so many elements."""
-        return -(-elements // self.lanes) * self.cycles_per_element
-
     def outline(self, link: Link) -> Outline:
         op, chunks = self.op, self.chunks(link)
         return Outline(
             unit=self.unit,
             action=self.action,
             count=op.elements * op.alu_per_element,
-            compute_cycles=int(self.compute_cycles(share(op.elements, chunks)).sum()),
+            compute_cycles=self.work_cycles,
             latency_cycles=self.latency_cycles,
             head_bytes=op.read_bytes // chunks,
             read_bytes=op.read_bytes,
@@ -345,7 +347,7 @@ class Stream:
         """Append the steps; return those that free the buffers and those that end the work."""
         op, chunks = self.op, self.chunks(link)
         at = np.arange(chunks)
-        elements = share(op.elements, chunks)
+        rows = share(-(-op.elements // self.lanes), chunks)
         moved_in, moved_out = share(op.read_bytes, chunks), share(self.write_bytes, chunks)
         load = steps.add(
             DRAM.name, link.cycles(moved_in), at=at, stage=LOAD, latency_cycles=link.delay,
@@ -353,9 +355,9 @@ class Stream:
         )  # fmt: skip
         link.tally(steps, moved_in, write=False)
         compute = steps.add(
-            self.unit, self.compute_cycles(elements), at=at, stage=COMPUTE,
+            self.unit, rows * self.cycles_per_element, at=at, stage=COMPUTE,
             latency_cycles=self.latency_cycles, action=self.action,
-            count=elements * op.alu_per_element,
+            count=share(op.elements * op.alu_per_element, chunks),
         )  # fmt: skip
         finished = compute
         if self.after is not None:
