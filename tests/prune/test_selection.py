@@ -19,17 +19,7 @@ from codesign.prune.select import (
 )
 from codesign.prune.target import Target
 from codesign.sparsity.pattern import NM
-
-
-def twin(scores: np.ndarray, n: int, m: int) -> np.ndarray:
-    """Group by group in plain Python, the lower column first among equals."""
-    kept = np.zeros(scores.shape, bool)
-    for i, row in enumerate(np.abs(scores)):
-        for start in range(0, len(row), m):
-            group = sorted(range(start, min(start + m, len(row))), key=lambda j: (-row[j], j))
-            kept[i, group[:n]] = True
-    return kept
-
+from tests.reference.nm_select_twin import keep_along_rows
 
 MATRICES = hnp.arrays(
     np.float32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=19),
@@ -41,7 +31,7 @@ MATRICES = hnp.arrays(
 @given(MATRICES, st.integers(1, 6), st.integers(1, 6))
 def test_kernels_sorting_and_plain_python_agree(scores, n, m) -> None:
     n = min(n, m)
-    expected = twin(scores, n, m)
+    expected = keep_along_rows(scores, n, m)
     values = torch.from_numpy(scores)
     assert (largest_of_groups(values, n, m).numpy() == expected).all()
     assert (largest_of_groups(values.double(), n, m).numpy() == expected).all()
@@ -56,7 +46,7 @@ def test_groups_of_outputs_lie_at_one_place_of_the_kernel(out) -> None:
     kept = largest_by_output(target, target.rows(), 1, 4)
     by_input = target.by_input(kept)
     assert by_input.shape == (3, 4 * out)
-    assert (by_input.numpy() == twin(target.by_input(target.rows()).numpy(), 1, 4)).all()
+    assert (by_input.numpy() == keep_along_rows(target.by_input(target.rows()).numpy(), 1, 4)).all()
     assert torch.equal(target.by_output(by_input), kept)
 
 
