@@ -103,6 +103,10 @@ def test_one_shot_methods_prune_the_dense_model_of_their_seed() -> None:
     shared = train.run(task, recipe(task, "small", "nm_magnitude", "1:4", 1), trained)
     assert list(trained) == [recipe(task, "small", "dense", "dense", 1).key]
     assert alone.loss == shared.loss
+    (weights,) = trained.values()
+    zeros = {trained.popitem()[0]: {name: 0 * value for name, value in weights.items()}}
+    taken = train.run(task, recipe(task, "small", "nm_magnitude", "1:4", 1), zeros)
+    assert taken.loss == pytest.approx(torch.log(torch.tensor(2.0)).item())
 
 
 def test_what_is_stored_is_not_measured_again(tmp_path: Path) -> None:
