@@ -27,7 +27,7 @@ COMPARE = ("compare", *RUN[1:], "--sparsity", "dense", "--sparsity", "2:4")
 def fake(evaluated):
     """A simulator whose results depend on the machine and the pattern alone."""
 
-    def evaluate(trace, machine, *, fidelity, seed=0, progress=None):
+    def evaluate(trace, machine, *, fidelity, seed=0, progress=None, chooser=None):
         if progress is not None:
             progress("op", 1, 1)
         sparsity = str(trace.meta.get("sparsity", "dense"))
