@@ -61,3 +61,56 @@ def keep_along_columns(values, n, m, kept):
                     ahead[j] += abs(values[other, j]) > abs(values[i, j])
             for j in range(cols):
                 kept[i, j] = ahead[j] < n
+
+
+@njit(cache=True, nogil=True)
+def draw_along_columns(values, uniforms, n, m, out):
+    """Write an unbiased estimate that keeps n = 1 or 2 of every m rows of each column.
+
+    The rule is that of codesign.prune.mvue. float32 [rows, cols] each, `uniforms` in [0, 1) with
+    two rows for every group; C-contiguous.
+    """
+    rows, cols = values.shape
+    odds = np.empty(m)
+    for group in range(-(-rows // m)):
+        start = group * m
+        stop = min(rows, start + m)
+        for j in range(cols):
+            total = 0.0
+            for i in range(start, stop):
+                out[i, j] = 0.0
+                total += abs(values[i, j])
+            if total <= 0.0:
+                continue
+            left = uniforms[2 * group, j] * total
+            first = -1
+            for i in range(start, stop):
+                size = abs(values[i, j])
+                if size > 0.0 and (left >= 0.0 or first < 0):
+                    first = i
+                left -= size
+            if n == 1:
+                out[first, j] = total if values[first, j] > 0 else -total
+                continue
+            every = 0.0
+            for i in range(start, stop):
+                size = abs(values[i, j])
+                rest = total - size
+                odds[i - start] = 0.0 if rest <= 1e-6 * total else size / total / rest
+                every += odds[i - start]
+            rest = total - abs(values[first, j])
+            second = -1
+            left = uniforms[2 * group + 1, j] * rest
+            for i in range(start, stop):
+                size = abs(values[i, j])
+                if i == first:
+                    continue
+                if size > 0.0 and (left >= 0.0 or second < 0):
+                    second = i
+                left -= size
+            for i in (first, second):
+                if i >= 0:
+                    size = abs(values[i, j])
+                    alone = total - size <= 1e-6 * total
+                    chance = 1.0 if alone else size / total + size * (every - odds[i - start])
+                    out[i, j] = values[i, j] / chance

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from codesign.config import CodesignError
+from codesign.kernels.nm_select import draw_along_columns
 
 
 def mvue(x: Tensor, n: int, m: int, random: torch.Generator) -> Tensor:
@@ -57,9 +58,22 @@ def along_batch(dy: Tensor, n: int, m: int, random: torch.Generator) -> Tensor:
     places, for each channel on its own.
     """
     channels_last = dy.permute(0, 2, 3, 1) if dy.ndim == 4 else dy
-    by_channel = channels_last.reshape(-1, channels_last.shape[-1]).t()
-    drawn = mvue(by_channel, n, m, random).t().reshape(channels_last.shape)
+    tokens = channels_last.reshape(-1, channels_last.shape[-1])
+    if tokens.device.type == "cpu" and tokens.dtype == torch.float32:
+        drawn = _drawn_by_kernel(tokens, n, m, random).reshape(channels_last.shape)
+    else:
+        drawn = mvue(tokens.t(), n, m, random).t().reshape(channels_last.shape)
     return drawn.permute(0, 3, 1, 2) if dy.ndim == 4 else drawn
+
+
+def _drawn_by_kernel(tokens: Tensor, n: int, m: int, random: torch.Generator) -> Tensor:
+    if n > 2 or n > m:
+        raise CodesignError(f"an unbiased estimate keeps 1 or 2 of m elements, not {n}:{m}")
+    values = tokens.detach().contiguous()
+    uniforms = torch.rand(2 * -(-len(values) // m), values.shape[1], generator=random)
+    out = torch.empty_like(values)
+    draw_along_columns(values.numpy(), uniforms.numpy(), n, m, out.numpy())
+    return out
 
 
 def _draw(size: Tensor, random: torch.Generator) -> Tensor:

@@ -160,6 +160,21 @@ def test_the_estimate_is_unbiased_and_sparse(n, m) -> None:
     assert ((drawn.mean(0) - x[0]).abs() <= 5 * spread + 1e-12).all()
 
 
+@pytest.mark.parametrize(("n", "m"), [(1, 4), (2, 4), (2, 8)])
+def test_the_kernel_draws_as_the_general_rule_does(n, m) -> None:
+    x = seeded(2 * m, 1)
+    x[1] = 0
+    drawn = along_batch(x.repeat(1, 40_000), n, m, torch.Generator().manual_seed(1)).double()
+    spread = drawn.std(1) / 40_000**0.5
+    assert ((drawn.mean(1) - x[:, 0]).abs() <= 5 * spread + 1e-6).all()
+    twin = mvue(x.t().double().repeat(40_000, 1), n, m, torch.Generator().manual_seed(1))
+    torch.testing.assert_close(drawn.std(1), twin.std(0), rtol=0.05, atol=1e-3)
+    values = sorted(set(twin[:, 0].tolist()))  # the same few values, drawn or not
+    assert sorted(set(drawn[0].tolist())) == pytest.approx(values, rel=1e-5)
+    lonely = torch.tensor([[0.0], [-3.0], [0.0], [0.0], [0.0], [0.0], [0.0], [0.0]])
+    assert torch.equal(along_batch(lonely, n, 4, torch.Generator().manual_seed(0)), lonely)
+
+
 def test_groups_that_are_zero_or_hold_one_number_are_exact() -> None:
     x = torch.tensor([[0.0, 0, 0, 0, 0, -3, 0, 0]])
     for n in (1, 2):

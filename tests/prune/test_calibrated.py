@@ -68,6 +68,14 @@ def test_wanda_worked_by_hand() -> None:
     assert layer.weight.tolist() == [[0.0, 0.0, 2.0, 1.0], [0.0, 0.0, 1.0, -1.0]]
 
 
+def test_wanda_weighs_with_the_norm_not_its_square() -> None:
+    layer = nn.Linear(2, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[3.0, 1.0]]))
+    pruned("wanda", "1:2", layer, torch.tensor([[1.0, 2.0]]))
+    assert layer.weight.tolist() == [[3.0, 0.0]]
+
+
 def sparsegpt_twin(weights, hessian, n: int, m: int):
     """One column at a time with the inverse Hessian itself, rows left to right, no blocks."""
     rows, inverse = weights.double().clone(), torch.linalg.inv(hessian.double())
@@ -104,6 +112,17 @@ def test_obs_takes_the_cheapest_weight_and_repairs_exactly() -> None:
     pruned("obs", "1:2", layer, x, damping=0.0)
     # inverse of H / 3: [[4.5, -3], [-3, 3]]; costs 1/4.5 and 1.44/3: the first goes
     torch.testing.assert_close(layer.weight, torch.tensor([[0.0, 1.2 + 1 / 4.5 * 3]]))
+
+
+@pytest.mark.parametrize("pattern", ["2:4", "unstructured(0.75)"])
+def test_obs_ends_at_the_best_weights_of_its_mask(pattern) -> None:
+    torch.manual_seed(0)
+    layer, x = nn.Linear(16, 4, bias=False), tokens(64, 16)
+    dense = layer.weight.detach().double().clone()
+    method = pruned("obs", pattern, layer, x)
+    mask = torch.from_numpy(method.masks()["weight"].to_dense())
+    best = refit(dense, damped(x.t() @ x / 64, 0.01).double(), mask)
+    torch.testing.assert_close(layer.weight.detach().double(), best, atol=1e-5, rtol=1e-5)
 
 
 def test_refit_is_the_least_squares_solution_inside_the_mask() -> None:
