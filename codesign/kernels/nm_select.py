@@ -96,7 +96,7 @@ def draw_along_columns(values, uniforms, n, m, out):
             for i in range(start, stop):
                 size = abs(values[i, j])
                 rest = total - size
-                odds[i - start] = 0.0 if rest <= 1e-6 * total else size / total / rest
+                odds[i - start] = 0.0 if rest <= 1e-6 * total else size / (total * rest)
                 every += odds[i - start]
             rest = total - abs(values[first, j])
             second = -1

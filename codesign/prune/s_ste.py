@@ -41,8 +41,8 @@ class SSte(NMTraining):
                 size = soft.square().sum()
                 inner = (target.rows() * soft).sum()
                 target.state["beta"] = torch.where(size > 0, inner / size, torch.ones_like(size))
-            target.state["weight"] = target.shaped(soft) * target.state["beta"]
             target.mask = soft != 0
+            target.state["weight"] = target.shaped(soft.mul_(target.state["beta"]))
 
     def weight(self, target: Target) -> Tensor:
         return target.state["weight"]
@@ -62,7 +62,9 @@ def continuous(rows: Tensor, n: int, m: int) -> Tensor:
     Equal to hard pruning shifted by t, hence continuous where two weights change places.
     """
     count, k = rows.shape
-    dropped = rows.abs() * ~largest_of_groups(rows, n, m)
-    groups = torch.nn.functional.pad(dropped, (0, -k % m)).reshape(count, -1, m)
-    t = groups.amax(2, keepdim=True).expand(groups.shape).reshape(count, -1)[:, :k]
-    return rows.sign() * (rows.abs() - t).clamp_min(0)
+    if k % m:
+        return continuous(torch.nn.functional.pad(rows, (0, -k % m)), n, m)[:, :k]
+    dropped = rows.abs().masked_fill_(largest_of_groups(rows, n, m), 0.0)
+    t = dropped.reshape(count, -1, m).amax(2, keepdim=True)
+    groups = rows.reshape(count, -1, m)
+    return (groups - groups.clamp(-t, t)).reshape(count, k)
