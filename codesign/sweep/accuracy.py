@@ -21,8 +21,7 @@ def accuracy_of(
     """Accuracy and its loss against the dense model, as fractions.
 
     Raises CodesignError where the package has no source of this kind, or the source has no figure
-    for the
-    model, method and pattern.
+    for the model, method and pattern.
     """
     require_source(kind)
     found = import_module(f"{_SOURCES}.{kind}").accuracy_of(trace, machine, config)
@@ -37,4 +36,7 @@ def require_source(kind: str) -> None:
             "and `accuracy` and `accuracy_drop` out of metrics and constraints"
         )
     if not hasattr(import_module(f"{_SOURCES}.{kind}"), "accuracy_of"):
-        raise CodesignError(f"accuracy: {kind} cannot be asked for one design in this version")
+        raise CodesignError(
+            f"accuracy: {kind} has no source in this version of codesign for a single design; "
+            "leave `accuracy` out, and `accuracy` and `accuracy_drop` out of metrics and constraints"
+        )
