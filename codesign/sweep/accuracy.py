@@ -38,5 +38,5 @@ def require_source(kind: str) -> None:
     if not hasattr(import_module(f"{_SOURCES}.{kind}"), "accuracy_of"):
         raise CodesignError(
             f"accuracy: {kind} has no source in this version of codesign for a single design; "
-            "leave `accuracy` out, and `accuracy` and `accuracy_drop` out of metrics and constraints"
+            "leave `accuracy` out, and `accuracy`, `accuracy_drop` out of metrics and constraints"
         )
