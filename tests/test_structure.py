@@ -161,7 +161,7 @@ def test_importing_the_package_is_cheap() -> None:
     assert HEAVY & set(done.stdout.split()) == set()
 
 
-def test_a_shipped_file_names_no_path_of_a_workplace() -> None:
+def test_a_shipped_file_names_no_path_of_a_machine() -> None:
     folders = ("codesign", "arch_configs", "workloads", "tests", "docs", "examples", "benchmarks")
     texts = [
         path
