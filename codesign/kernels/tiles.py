@@ -1,14 +1,10 @@
-"""Bit-packed masks: counting, transposing, sampling and choosing.
+"""Bit-packed masks: counting, transposing and choosing.
 
 A packed mask is uint8 [rows, ceil(cols / 8)], column j in bit j % 8 of byte j // 8, padding bits 0.
 """
 
 import numpy as np
 from numba import njit
-
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
-_MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
 @njit(cache=True, nogil=True)
@@ -107,61 +103,6 @@ def transpose_bits(packed, cols):
             for i in range(min(8, cols - byte * 8)):
                 out[byte * 8 + i, block] = np.uint8((x >> np.uint64(8 * i)) & np.uint64(0xFF))
     return out
-
-
-@njit(cache=True, nogil=True)
-def _draw(key, counter, bound):
-    """A number 0 <= x < bound that depends on key and counter alone; bound <= 2**32.
-
-    SplitMix64 (Steele, Lea, Flood 2014) at position `counter`, scaled by its upper half.
-    """
-    z = key + (np.uint64(counter) + np.uint64(1)) * _GOLDEN
-    z = (z ^ (z >> np.uint64(30))) * _MIX_1
-    z = (z ^ (z >> np.uint64(27))) * _MIX_2
-    z = z ^ (z >> np.uint64(31))
-    return np.int64(((z >> np.uint64(32)) * np.uint64(bound)) >> np.uint64(32))
-
-
-@njit(cache=True, nogil=True)
-def sample_groups(rows, cols, n, m, key):
-    """A packed mask with min(n, size) random columns of every group of m set.
-
-    Each group is an independent uniform choice (Floyd's algorithm) that depends on its own index
-    and the uint64 `key` alone. The last group of a row is smaller where m does not divide cols.
-    """
-    packed = np.zeros((rows, -(-cols // 8)), np.uint8)
-    groups = -(-cols // m)
-    for row in range(rows):
-        for group in range(groups):
-            start = group * m
-            size = min(m, cols - start)
-            kept = min(n, size)
-            counter = (row * groups + group) * n
-            for i in range(kept):
-                last = size - kept + i
-                j = start + _draw(key, counter + i, last + 1)
-                if (packed[row, j >> 3] >> (j & 7)) & 1:
-                    j = start + last
-                packed[row, j >> 3] |= 1 << (j & 7)
-    return packed
-
-
-@njit(cache=True, nogil=True)
-def sample_count(rows, cols, kept, key):
-    """A packed mask with exactly `kept` random elements set, each choice equally likely.
-
-    Selection sampling (Knuth, TAOCP 3.4.2, algorithm S) in row order; rows * cols < 2**32.
-    """
-    packed = np.zeros((rows, -(-cols // 8)), np.uint8)
-    missing = kept
-    remaining = rows * cols
-    for row in range(rows):
-        for col in range(cols):
-            if _draw(key, remaining, remaining) < missing:
-                packed[row, col >> 3] |= 1 << (col & 7)
-                missing -= 1
-            remaining -= 1
-    return packed
 
 
 @njit(cache=True, nogil=True)

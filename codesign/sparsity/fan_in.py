@@ -80,7 +80,7 @@ class FanIn(Pattern):
         return Mask.from_dense(flags & largest(sums, kept_of(self.ablated, rows))[:, np.newaxis])
 
     def sample(self, rows: int, cols: int, seed: int) -> Mask:
-        from codesign.kernels.tiles import sample_groups
+        from codesign.kernels.sampling import sample_groups
 
         require_shape(rows, cols)
         packed = sample_groups(rows, cols, self.kept(cols), cols, sampling_key(seed))

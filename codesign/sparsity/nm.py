@@ -115,7 +115,7 @@ class NM(Pattern):
         return mask if self.axis == "in" else mask.transpose()
 
     def sample(self, rows: int, cols: int, seed: int) -> Mask:
-        from codesign.kernels.tiles import sample_groups
+        from codesign.kernels.sampling import sample_groups
 
         require_shape(rows, cols)
         if self.axis == "out":

@@ -70,7 +70,7 @@ class _Fraction(Pattern):
         return kept_of(self.sparsity, count)
 
     def _sampled(self, count: int, seed: int) -> Flags:
-        from codesign.kernels.tiles import sample_count
+        from codesign.kernels.sampling import sample_count
 
         packed = sample_count(1, count, self.kept(count), sampling_key(seed))
         return np.unpackbits(packed[0], count=count, bitorder="little").view(np.bool_)
@@ -98,7 +98,7 @@ class Unstructured(_Fraction):
         return Mask.from_dense(flags.reshape(magnitude.shape))
 
     def sample(self, rows: int, cols: int, seed: int) -> Mask:
-        from codesign.kernels.tiles import sample_count
+        from codesign.kernels.sampling import sample_count
 
         require_shape(rows, cols)
         return Mask(

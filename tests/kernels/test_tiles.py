@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-from itertools import combinations
-
 import numpy as np
 import pytest
 
 from codesign.kernels import tiles
 from tests.reference import tiles_twin as twin
-
-pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
 
 GROUPS = (1, 2, 3, 4, 5, 7, 8, 9, 12, 16, 17, 24, 32, 33, 64, 100)
 SHAPES = ((1, 1), (1, 7), (1, 8), (8, 8), (9, 8), (8, 9), (3, 64), (5, 63), (17, 33), (2, 130))
@@ -55,26 +50,6 @@ def test_transposition():
         assert twin.to_bits(across, len(bits)) == twin.transposed(bits)
 
 
-@pytest.mark.parametrize(
-    ("n", "m"), [(1, 1), (1, 2), (2, 4), (3, 4), (4, 4), (1, 8), (5, 7), (2, 16), (9, 64), (1, 999)]
-)
-def test_sampling_n_of_m(n, m):
-    for key, (rows, cols) in enumerate(SHAPES):
-        packed = tiles.sample_groups(rows, cols, n, m, np.uint64(key * 0x123456789ABCDEF))
-        expected = twin.sampled_groups(rows, cols, n, m, key * 0x123456789ABCDEF)
-        assert twin.to_bits(packed, cols) == expected
-
-
-def test_sampling_an_exact_count():
-    for key, (rows, cols) in enumerate(SHAPES):
-        size = rows * cols
-        for kept in {0, 1, size // 3, size - 1, size}:
-            packed = tiles.sample_count(rows, cols, kept, np.uint64(key))
-            bits = twin.to_bits(packed, cols)
-            assert bits == twin.sampled_count(rows, cols, kept, key)
-            assert sum(map(sum, bits)) == kept
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint64])
 @pytest.mark.parametrize(("n", "m"), [(1, 2), (2, 4), (3, 4), (4, 4), (1, 8), (7, 8), (3, 5)])
 def test_choosing_the_largest(n, m, dtype):
@@ -89,28 +64,3 @@ def test_infinite_magnitudes_are_the_largest():
     magnitude = np.array([[1.0, np.inf, np.inf, 2.0], [np.inf, 0.0, 0.0, np.inf]])
     assert tiles.choose_groups(magnitude, 1, 4).tolist() == [[0b0010], [0b0001]]
     assert tiles.choose_groups(magnitude, 3, 4).tolist() == [[0b1110], [0b1011]]
-
-
-def chi_square(counts):
-    """Distance of counts from equal counts, in standard deviations of the chi-square statistic."""
-    expected = counts.sum() / len(counts)
-    freedom = len(counts) - 1
-    return (((counts - expected) ** 2 / expected).sum() - freedom) / (2 * freedom) ** 0.5
-
-
-@pytest.mark.parametrize("seed", [0, 1, 2**63])
-def test_every_choice_is_equally_likely(seed):
-    packed = tiles.sample_groups(500, 80, 3, 8, np.uint64(seed))
-    choices = [sum(1 << j for j in kept) for kept in combinations(range(8), 3)]
-    counts = np.bincount(packed.reshape(-1), minlength=256)
-    assert counts.sum() == counts[choices].sum()
-    assert chi_square(counts[choices]) < 4
-    drawn = [tiles.sample_count(1, 5, 2, np.uint64(seed + i)).item() for i in range(4000)]
-    pairs = [sum(1 << j for j in kept) for kept in combinations(range(5), 2)]
-    assert chi_square(np.bincount(drawn, minlength=32)[pairs]) < 4
-
-
-def test_samples_are_the_same_everywhere():
-    content = tiles.sample_groups(64, 100, 2, 4, np.uint64(7)).tobytes()
-    content += tiles.sample_count(64, 100, 640, np.uint64(7)).tobytes()
-    assert hashlib.sha256(content).hexdigest()[:16] == "3fe8e272bb67cbd0"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-WORD = (1 << 64) - 1
-
 
 def to_bits(packed, cols):
     """Rows of booleans from packed bytes; bits beyond the last column must be 0."""
@@ -47,46 +45,6 @@ def slowest_lane(bits, m, lanes):
 
 def transposed(bits):
     return [[bits[i][j] for i in range(len(bits))] for j in range(len(bits[0]))]
-
-
-def draw(key, counter, bound):
-    """SplitMix64 seeded with `key` and stepped counter + 1 times, scaled to the bound."""
-    state = key
-    for _ in range(counter + 1):
-        state = (state + 0x9E3779B97F4A7C15) & WORD
-    z = state
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & WORD
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & WORD
-    return ((z ^ (z >> 31)) >> 32) * bound >> 32
-
-
-def sampled_groups(rows, cols, n, m, key):
-    """Floyd's choice: each candidate from the last `kept` on brings one new member into the set."""
-    groups = (cols + m - 1) // m
-    bits = [[False] * cols for _ in range(rows)]
-    for i in range(rows):
-        for g in range(groups):
-            members = list(range(g * m, min(g * m + m, cols)))
-            kept = min(n, len(members))
-            chosen = set()
-            for step, last in enumerate(range(len(members) - kept, len(members))):
-                pick = draw(key, (i * groups + g) * n + step, last + 1)
-                chosen.add(last if pick in chosen else pick)
-            for pick in chosen:
-                bits[i][members[pick]] = True
-    return bits
-
-
-def sampled_count(rows, cols, kept, key):
-    """Each element in turn is chosen with probability still wanted / still to come."""
-    bits = [[False] * cols for _ in range(rows)]
-    wanted = kept
-    for position in range(rows * cols):
-        to_come = rows * cols - position
-        if draw(key, to_come, to_come) < wanted:
-            bits[position // cols][position % cols] = True
-            wanted -= 1
-    return bits
 
 
 def chosen_groups(magnitude, n, m):
