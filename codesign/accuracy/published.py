@@ -58,23 +58,29 @@ class _PublishedBlock(Spec):
     better: Literal["higher", "lower"]
     note: str = ""
     dense: Mapping[str, float] = Field(default={}, strict=False)
+    dense_status: Literal["published", "unverified", "unknown"] = "published"
+    """Unverified: not in the source that is named, so that the change is unverified as well."""
     points: tuple[_Entry, ...] = Field(min_length=1, strict=False)
 
     @model_validator(mode="after")
     def _knows_its_dense_models(self) -> _PublishedBlock:
         used = {model for entry in self.points for model in entry.values}
-        if lacking := sorted(used - set(self.dense)):
+        lacking = sorted(used - set(self.dense))
+        if lacking and self.dense_status != "unknown":
             raise ValueError(f"no dense value of {', '.join(lacking)}")
         return self
 
 
 class _File(Spec):
+    workloads: Mapping[str, str] = Field(strict=False)
+    """Shipped workloads by the name that the sources give the model."""
     blocks: tuple[_PublishedBlock, ...] = Field(strict=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One published figure; `change` is sparse minus dense in the metric's own unit."""
+    """One published figure; `change` is sparse minus dense in the metric's own unit, None where the
+    source does not say what dense is."""
 
     model: str
     method: str
@@ -83,12 +89,13 @@ class Point:
     better: str
     dense: float | None
     sparse: float | None
-    change: float
+    change: float | None
     dataset: str
     protocol: str
     scope: str
     source: str
     kind: str
+    dense_status: str
     note: str
 
     @property
@@ -97,20 +104,44 @@ class Point:
         return (self.source, self.protocol, self.scope, self.dataset, self.metric)
 
     @property
-    def loss(self) -> float:
+    def loss(self) -> float | None:
         """How much worse than dense, positive when worse, in the metric's own unit."""
+        if self.change is None:
+            return None
         return -self.change if self.better == "higher" else self.change
+
+    @property
+    def _badness(self) -> float:
+        """Orders comparable points of one model, with or without a dense figure."""
+        if self.sparse is not None:
+            return self.sparse if self.better == "lower" else -self.sparse
+        return self.loss or 0.0
+
+
+@cache
+def _file() -> _File:
+    return load_spec(_File, DATA)
+
+
+def published_name(workload: str) -> str:
+    """The name that sources give a shipped workload; any other name stays as it is.
+
+    >>> published_name("llama2_7b")
+    'LLaMA-2-7B'
+    """
+    return _file().workloads.get(workload, workload)
 
 
 @cache
 def every_point() -> tuple[Point, ...]:
     """All points of the package, in the order of the file."""
     found: list[Point] = []
-    for block in load_spec(_File, DATA).blocks:
+    for block in _file().blocks:
         for entry in block.points:
             for model, sparse in entry.values.items():
-                dense = block.dense[model]
-                found.append(_point(block, entry, model, dense, sparse, sparse - dense))
+                dense = block.dense.get(model)
+                change = None if dense is None else sparse - dense
+                found.append(_point(block, entry, model, dense, sparse, change))
             for model, change in entry.changes.items():
                 found.append(_point(block, entry, model, None, None, change))
     return tuple(found)
@@ -118,12 +149,12 @@ def every_point() -> tuple[Point, ...]:
 
 def _point(
     block: _PublishedBlock, entry: _Entry, model: str, dense: float | None, sparse: float | None,
-    change: float,
+    change: float | None,
 ) -> Point:  # fmt: skip
     return Point(
         model, entry.method, entry.pattern, block.metric, block.better, dense, sparse,
-        round(change, 6), block.dataset, block.protocol, block.scope, block.source, block.kind,
-        block.note,
+        None if change is None else round(change, 6), block.dataset, block.protocol, block.scope,
+        block.source, block.kind, block.dense_status, block.note,
     )  # fmt: skip
 
 
@@ -162,7 +193,7 @@ def points(
 
 
 def rank(of: Sequence[Point]) -> list[Point]:
-    """Comparable points of one model from least to most loss.
+    """Comparable points of one model from best to worst.
 
     Raises CodesignError for points of different sources, protocols, data, metrics or models.
     """
@@ -171,7 +202,7 @@ def rank(of: Sequence[Point]) -> list[Point]:
             "published figures are compared inside one source, protocol, data set, metric and "
             "model only; choose points with equal `comparable_with`"
         )
-    return sorted(of, key=lambda p: p.loss)
+    return sorted(of, key=lambda p: p._badness)
 
 
 def allows(machine: Pattern, point: Pattern) -> bool:

@@ -1,0 +1,167 @@
+"""The accuracy of one design: measured, by proxy or published, and always which of the three."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from codesign.accuracy.published import Point, allows, every_point, published_name
+from codesign.config import CodesignError, did_you_mean
+from codesign.sparsity.pattern import NM, Pattern, parse_pattern
+
+Source = Literal["measured", "proxy", "published"]
+SOURCES: tuple[Source, ...] = ("measured", "proxy", "published")
+STORE = Path("runs") / "accuracy.db"
+_PERCENT = "%"
+
+
+@dataclass(frozen=True, slots=True)
+class AccuracyPoint:
+    """What a design's accuracy is, and where that comes from.
+
+    Metrics in percent are given as fractions of 1, others, such as perplexity, in their own unit.
+    """
+
+    kind: Source
+    model: str
+    method: str
+    pattern: str
+    """Of the point; every mask of it is one that the design allows."""
+    value: float | None
+    drop: float | None
+    """How much worse than dense, positive when worse; None where the source does not say."""
+    error: float | None
+    """Of `drop`: a deviation over seeds, or what the proxy was off where it was measured."""
+    metric: str
+    better: Literal["higher", "lower"]
+    citation: str
+    comparable_with: tuple[str, ...]
+    """Equal for points that may be compared with each other."""
+    note: str = ""
+
+    @property
+    def is_share(self) -> bool:
+        """Whether `value` is a fraction that is better when it is higher."""
+        return self.better == "higher" and self.metric.endswith(_PERCENT)
+
+
+def accuracy_of(
+    source: str,
+    model_name: str,
+    method: str | None = None,
+    pattern: Pattern | str | None = None,
+    machine: object = None,
+    *,
+    store: Path = STORE,
+) -> AccuracyPoint | None:
+    """The accuracy that a source has for a model under a method and a pattern; None if it has none.
+
+    `pattern` is that of the design (None: dense): a point counts if each of its masks is one of the
+    design's. With no point of the very pattern, the one that loses least counts. Without `method`
+    it is, again, the one that loses least; the point names it. `machine` may be a pattern that the
+    machine requires beside the design's own. A machine itself restricts nothing more, since what it
+    is told of the zeros is the design's pattern. All points of a model and a method come from one
+    source and protocol, also those of other patterns. Measured and proxy points are those of the
+    models in `store`, named as MODEL or TASK_MODEL. Raises CodesignError for an unknown source.
+    """
+    if source not in SOURCES:
+        hint = did_you_mean(source, list(SOURCES))
+        raise CodesignError(
+            f"accuracy is {', '.join(SOURCES[:-1])} or {SOURCES[-1]}, not {source[:40]!r}"
+            + (f"; did you mean {hint!r}?" if hint else "")
+        )
+    design = parse_pattern(pattern or "dense") if not isinstance(pattern, Pattern) else pattern
+    required = parse_pattern(machine) if isinstance(machine, str) else machine
+    if source == "published":
+        found = _published(published_name(model_name), method)
+    else:
+        from codesign.accuracy.own import own_points
+
+        found = own_points(source, model_name, store)
+        if method is not None:
+            found = [p for p in found if p.method in (method, "dense")]
+    if design.is_dense:
+        return next((p for p in found if p.pattern == "dense"), None)
+    holding = [
+        p for p in found
+        if p.pattern != "dense"
+        and allows(design, parse_pattern(p.pattern))
+        and (not isinstance(required, Pattern) or allows(required, parse_pattern(p.pattern)))
+    ]  # fmt: skip
+    exact = [p for p in holding if p.pattern == str(design)]
+    return min(exact or holding, key=_badness, default=None)
+
+
+def why_none(source: str, model_name: str, method: str | None, pattern: object) -> str:
+    """One line that says what a source lacks where `accuracy_of` gives None, and what to do."""
+    what = f"{model_name} with {pattern or 'dense'}" + (f" by {method}" if method else "")
+    if source != "published":
+        return (
+            f"nothing is {'measured' if source == 'measured' else 'estimated'} here for {what}; "
+            "see `codesign accuracy run` and `codesign accuracy proxy`"
+        )
+    name = published_name(model_name)
+    here = [p for p in every_point() if p.model == name]
+    if not here:
+        return f"nothing is published here for {what}; see `codesign accuracy published`"
+    chosen = _published(name, method)
+    if not chosen:
+        known = ", ".join(dict.fromkeys(p.method for p in here))
+        return f"nothing is published here for {what} (methods of {name}: {known})"
+    patterns = ", ".join(dict.fromkeys(p.pattern for p in chosen if p.pattern != "dense"))
+    return f"{chosen[0].citation} has no figure for {what} (it has {patterns})"
+
+
+def _badness(point: AccuracyPoint) -> float:
+    if point.drop is not None:
+        return point.drop
+    value = point.value or 0.0
+    return -value if point.better == "higher" else value
+
+
+def _published(name: str, method: str | None) -> list[AccuracyPoint]:
+    """The points of one block: the one that says most of the model, of dense ones before others."""
+    blocks: dict[tuple[str, ...], list[Point]] = {}
+    for point in every_point():
+        if point.model == name:
+            blocks.setdefault(point.comparable_with, []).append(point)
+    fitting = [of for of in blocks.values() if method is None or any(p.method == method for p in of)]
+    if not fitting:
+        return []
+    chosen = max(fitting, key=_says)
+    first = chosen[0]
+    scale = 0.01 if first.metric.endswith(_PERCENT) else 1.0
+    dense = [] if first.dense is None else [_point(first, scale, dense=True)]
+    return dense + [
+        _point(point, scale) for point in chosen if method is None or point.method == method
+    ]
+
+
+def _says(of: Sequence[Point]) -> tuple[bool, int, int]:
+    """Whether it says how much is lost, of how many designs, how many of them N:M."""
+    structured = sum(isinstance(parse_pattern(p.pattern), NM) for p in of)
+    return of[0].loss is not None, len(of), structured
+
+
+def _point(point: Point, scale: float, *, dense: bool = False) -> AccuracyPoint:
+    value = point.dense if dense else point.sparse
+    loss = 0.0 if dense else point.loss
+    notes = [point.note] if point.note else []
+    if point.dense_status == "unverified":
+        notes.insert(0, "the dense figure is unverified")
+    return AccuracyPoint(
+        kind="published",
+        model=point.model,
+        method="dense" if dense else point.method,
+        pattern="dense" if dense else point.pattern,
+        value=None if value is None else value * scale,
+        drop=None if loss is None else loss * scale,
+        error=None,
+        metric=f"{point.dataset}, {point.metric}",
+        better="higher" if point.better == "higher" else "lower",
+        citation=f"{point.source}; {point.protocol}",
+        comparable_with=point.comparable_with,
+        note="; ".join(notes),
+    )
