@@ -30,10 +30,14 @@ class _Watched:
 
     def __getattr__(self, name: str) -> Any:
         """Called for what is read for the first time: a field becomes an attribute of its own."""
-        value = getattr(self._spec, name)
-        if name not in type(self._spec).__pydantic_fields__:
+        kind = type(self._spec)
+        if name not in kind.__pydantic_fields__:
+            derived = getattr(kind, name, None)
+            if isinstance(derived, property) and derived.fget is not None:
+                return derived.fget(self)
             self._log[WHOLE[0]] = None
-            return value
+            return getattr(self._spec, name)
+        value = getattr(self._spec, name)
         path = self._path + name
         if isinstance(value, Spec):
             value = _Watched(value, path + ".", self._log)
@@ -54,9 +58,8 @@ class _Watched:
 def reads_of(spec: Spec, compute: Callable[[Any], V]) -> tuple[V, tuple[str, ...]]:
     """What `compute` makes of a specification, and the dotted paths of the leaves that it read.
 
-    The paths are WHOLE where it took a property or method, compared or hashed a section, or could
-    not
-    work on a stand-in. CodesignErrors pass.
+    A property is followed to the leaves that it reads. The paths are WHOLE where `compute` took a
+    method, compared or hashed a section, or could not work on a stand-in. CodesignErrors pass.
     """
     log: dict[str, None] = {}
     try:
