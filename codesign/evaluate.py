@@ -209,6 +209,7 @@ def account(
         energy_j_by_part=energy_j_by_part,
         area_mm2=sum(area.mm2 for area in areas.values()),
         area_mm2_by_part={part: area.mm2 for part, area in areas.items()},
+        die_mm2=spec.technology.die_mm2,
         power_w=energy_j / latency_s if latency_s else 0.0,
         edp_js=energy_j * latency_s,
         macs=macs,

@@ -42,6 +42,9 @@ class Technology(Spec):
 
     node_nm: int = Field(ge=3, le=130)
     leakage_mw_per_mm2: float = Field(ge=0)
+    die_mm2: float | None = Field(
+        default=None, gt=0, description="whole die as its maker states it, not the modelled cells"
+    )
 
 
 def distinct(values: tuple[T, ...]) -> tuple[T, ...]:

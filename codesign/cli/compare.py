@@ -168,7 +168,8 @@ def _show(scenario: Scenario) -> None:
     head = scenario.baseline.result
     show(f"{scenario.title} · {head.fidelity} fidelity", bold=True)
     show(grid)
-    show(f"speed, energy and EDP are ratios to {scenario.baseline.label}; * is the best\n")
+    show(f"speed, energy and EDP are ratios to {scenario.baseline.label}; * is the best")
+    show("mm² is of the modelled cells and macros, the same count for every machine\n")
     ranking = table("", "", "", left=3)
     ranking.show_header = False
     for metric in METRICS:

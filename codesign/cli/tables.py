@@ -129,7 +129,8 @@ def totals(result: Result) -> Table:
         ("peak", rate(result.peak_tops), "dense; 1 MAC = 2 OP"),
         ("DRAM", q.with_unit(result.dram_bytes, "B", 4), "moved"),
         *_row_hits(result.counters),
-        ("area", q.area(result.area_mm2), split(result.area_mm2_by_part)),
+        ("cell area", q.area(result.area_mm2), split(result.area_mm2_by_part)),
+        *_die(result.die_mm2),
         ("assumed", str(len(result.assumptions)), "values; --assumptions lists them"),
     ]
     grid = table("", "", "", left=3)
@@ -139,6 +140,11 @@ def totals(result: Result) -> Table:
     for row in rows:
         grid.add_row(*row)
     return grid
+
+
+def _die(mm2: float | None) -> list[tuple[str, str, str]]:
+    """The whole die, where its maker states one: cells alone are a small part of it."""
+    return [] if mm2 is None else [("die", f"{mm2:,.4g} mm²", "as its maker states it")]
 
 
 def _row_hits(counters: Mapping[str, int]) -> list[tuple[str, str, str]]:

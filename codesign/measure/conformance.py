@@ -313,7 +313,7 @@ def _moves(
     return False
 
 
-_SILICON_METRICS = frozenset({"energy_j_by_part", "area_mm2_by_part"})
+_SILICON_METRICS = frozenset({"energy_j_by_part", "area_mm2_by_part", "die_mm2"})
 _METRICS = ("latency_s", "dram_bytes", "bytes_by_memory", "executed_macs", *_SILICON_METRICS)
 
 

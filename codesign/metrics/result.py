@@ -71,6 +71,8 @@ class Result:
     energy_j_by_part: Mapping[str, float]
     area_mm2: float
     area_mm2_by_part: Mapping[str, float]
+    die_mm2: float | None
+    """Whole die as its maker states it; `area_mm2` is of the modelled cells and macros alone."""
     power_w: float
     edp_js: float
     macs: int

@@ -61,6 +61,7 @@ def run_result(ops: Sequence[OpResult], **changed: object) -> Result:
         energy_j_by_part={"mac": 0.4 * energy_j, "dram": 0.6 * energy_j},
         area_mm2=12.5,
         area_mm2_by_part={"mac": 10.0, "buffer": 2.5},
+        die_mm2=None,
         power_w=energy_j / latency_s,
         edp_js=energy_j * latency_s,
         macs=macs,

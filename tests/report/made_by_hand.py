@@ -126,6 +126,7 @@ def make_result(
             "buffer": 0.3 * area_mm2,
             "vector": 0.1 * area_mm2,
         },
+        die_mm2=None,
         power_w=total / latency,
         edp_js=total * latency,
         macs=macs,
