@@ -207,9 +207,12 @@ class S4(Machine[S4Spec]):
         return op.conv is not None and op.conv.in_channels < _IMAGE_CHANNELS
 
     def stored_bits(self, op: Op) -> int:
-        """Bits of one stored weight, with its place in the bank."""
-        place = (self.spec.array.bank_size - 1).bit_length() if self.exploits(op) else 0
-        return ceil_bytes(8, op.b_dtype) + place
+        """Bits of one stored weight and of its place: an index, or its share of a bank's bitmap."""
+        if not self.exploits(op):
+            return ceil_bytes(8, op.b_dtype)
+        bank = self.spec.array.bank_size
+        kept = self.balanced_slots(op) or max(1, int(op.b_pattern.density * bank))
+        return ceil_bytes(8, op.b_dtype) + min((bank - 1).bit_length(), -(-bank // kept))
 
     def stored_bytes(self, op: Op, sparse: Sparse) -> int:
         if not self.exploits(op):
@@ -223,7 +226,7 @@ class S4(Machine[S4Spec]):
         if not op.is_matmul:
             return sum(self.vector_work(op).traffic(self.chip))
         total = self.stored_bytes(op, sparse) if op.weight is not None else 0
-        if op.weight is None and not self.chip.resident(part.op.b_bytes):
+        if op.weight is None and not self.chip.holds_b(part.op):
             total += op.b_bytes
         if not self.from_host(op) and not self.chip.resident(part.op.a_bytes):
             total += op.a_bytes
@@ -254,7 +257,7 @@ class S4(Machine[S4Spec]):
             array=self.lanes(part.op),
             density=self._density(op),
             image=self.from_host(op),
-            shares_weights=self.spec.mode == "split",
+            shares_weights=self._shares_weights(op),
         )
         best = best_tiling(part.op, self.budget(op, part), layout.cost)
         if best is None:
@@ -269,7 +272,7 @@ class S4(Machine[S4Spec]):
         """Tiles of whole blocks of lanes and whole sets; what is in the core has no limit."""
         spec, array = self.spec, self.spec.array
         on_chip = self.from_host(op) or self.chip.resident(part.op.a_bytes)
-        fixed = op.weight is None and self.chip.resident(part.op.b_bytes)
+        fixed = self.chip.holds_b(part.op)
         taken = part.op.c_bytes if self.chip.resident(part.op.c_bytes) else 0
         room = spec.maps.capacity_bytes - taken
         return Budget(
@@ -368,7 +371,7 @@ class S4(Machine[S4Spec]):
             stored_bytes=-(-cycles.stored * self.stored_bits(op) // 8),
             macs=spread(table, self._issued(op, sparse)),
             image=self.from_host(op),
-            shares_weights=self.spec.mode == "split",
+            shares_weights=self._shares_weights(op),
             shares_inputs=self._shares_inputs(op),
         )
 
@@ -381,6 +384,10 @@ class S4(Machine[S4Spec]):
 
     def _shares_inputs(self, op: Op) -> bool:
         return self.spec.mode == "broadcast" and op.weight is not None and op.is_matmul
+
+    def _shares_weights(self, op: Op) -> bool:
+        """Whether one load of B serves all cores; products of activations have one on each."""
+        return self.spec.mode == "split" and op.weight is not None
 
     def fused(self, op: Op) -> bool:
         """Whether an operator works on results as they leave the array."""

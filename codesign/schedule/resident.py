@@ -49,6 +49,11 @@ class Chip:
         """Whether a core's share of a feature map stays in its memory, beside the next one."""
         return 2 * size_bytes <= self.maps_bytes
 
+    def holds_b(self, op: Op) -> bool:
+        """Whether a core's B is a feature map that an operator before it left in the core."""
+        made_here = op.weight is None and not op.reads_cache
+        return made_here and self.resident(op.b_bytes)
+
     def launch(self, steps: Steps, unit: Unit, ready: int) -> int:
         """The step with which a core begins an operator whose inputs are there."""
         step = steps.add(unit.name, np.array([self.launch_cycles]), at=-1)
@@ -89,7 +94,7 @@ class Layout:
         times_a, times_b = loads(op, tiling)
         a = 0 if self.image or self.chip.resident(op.a_bytes) else op.a_bytes * part.cores
         b = op.b_bytes * self.density * (1 if self.shares_weights else part.cores)
-        if op.weight is None and self.chip.resident(op.b_bytes):
+        if self.chip.holds_b(op):
             b = 0.0
         sets = -(-op.k // array.set_size)
         blocks = -(-op.m // array.rows) * -(-op.n // array.cols) * op.groups
@@ -147,7 +152,7 @@ class Product:
 
         That is when this one has begun to use its last load.
         """
-        if self.op.weight is None and chip.resident(self.part.op.b_bytes):
+        if chip.holds_b(self.part.op):
             return np.array([launch])
         at = np.flatnonzero(self.table.loads_b)
         moved = self.stored_bytes[at] * (1 if self.shares_weights else self.part.cores)
@@ -226,7 +231,8 @@ class VectorWork:
     def traffic(self, chip: Chip) -> tuple[int, int]:
         """Bytes that the whole card reads from DRAM and writes to it: parameters, and what spills.
 
-        Fused work reads a second operand at most; an embedding reads rows of its table.
+        Fused work reads a second operand at most; an embedding reads rows of its table. What is
+        kept for later steps, keys and values, is written out even where it would fit.
         """
         op, one = self.op, self.part.op
         looks_up = op.kind is Kind.EMBEDDING
@@ -236,7 +242,8 @@ class VectorWork:
         if self.fused:
             second = ceil_bytes(max(0, op.reads - op.elements), op.a_dtype)
             return parameters + (second if spilled else 0), 0
-        stays = chip.resident(ceil_bytes(one.writes, op.c_dtype))
+        kept_for_later = op.function == "kv_cache_write"
+        stays = chip.resident(ceil_bytes(one.writes, op.c_dtype)) and not kept_for_later
         reads = ceil_bytes(op.reads, op.a_dtype) if spilled or looks_up else 0
         return parameters + reads, 0 if stays else op.write_bytes
 

@@ -204,6 +204,11 @@ class Op:
         return ceil_bytes(self.writes, self.c_dtype) + ceil_bytes(self.b_writes, self.b_dtype)
 
     @property
+    def reads_cache(self) -> bool:
+        """Whether B holds keys or values of earlier steps, which no step before this one made."""
+        return self.kind is Kind.ATTENTION and self.phase is Phase.DECODE
+
+    @property
     def shape_key(self) -> tuple[object, ...]:
         """All that decides the cost: every field but names and dependencies; if B is a weight."""
         shape = tuple(getattr(self, f.name) for f in fields(self) if f.name not in _LABELS)
