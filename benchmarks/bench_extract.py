@@ -1,28 +1,20 @@
-"""How long do models take to become traces, and seven billion weights to be counted?"""
+"""How long do models take to become traces?"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from resource import RUSAGE_SELF, getrusage
-from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
 
-import numpy as np
-
 from benchmarks import Row
-from codesign.sparsity.mask import Mask
-from codesign.trace.checkpoint import count_nonzeros
 from codesign.trace.extract import extract
 from codesign.trace.op import Trace
-from codesign.trace.tensor_file import save_masks
 from codesign.trace.workload import load_workload
 
 CONFIGS = Path(__file__).parent.parent / "examples" / "hf_configs"
 REFERENCE = ("llama2_7b", "llama3_8b", "opt_6_7b", "gpt2", "bert_base", "vit_b16", "resnet50")
 GENERATES = REFERENCE[:4]
-GB = 1e9
 
 
 def main() -> list[Row]:
@@ -39,7 +31,7 @@ def main() -> list[Row]:
     try:
         import transformers  # noqa: F401
     except ImportError:
-        return [*rows, *_masks()]
+        return rows
     start = perf_counter()
     extract(source, via="module")
     rows.append(
@@ -51,7 +43,7 @@ def main() -> list[Row]:
     pairs = list(_pairs())
     agree = sum(map(_agree, *zip(*pairs, strict=True)))
     rows.append(Row(f"of {len(pairs)} reference model phases agree", agree, "", len(pairs)))
-    return [*rows, *_masks()]
+    return rows
 
 
 def _seconds(source: str, phase: str, via: str) -> float:
@@ -79,29 +71,3 @@ def _products(trace: Trace) -> Counter[tuple[object, ...]]:
     return Counter(
         (op.kind, op.phase, op.m, op.n, op.k, op.groups, op.conv) for op in trace if op.is_matmul
     )
-
-
-def _masks() -> list[Row]:
-    trace = load_workload("llama2_7b")
-    shapes = {
-        str(op.weight): (op.n, op.k) for op in trace if op.is_matmul and op.weight is not None
-    }
-    rng = np.random.default_rng(0)
-
-    def made() -> Iterator[tuple[str, Mask]]:
-        for name, (rows, cols) in shapes.items():
-            packed = np.frombuffer(rng.bytes(rows * cols // 8), np.uint8)
-            yield name, Mask(rows, cols, packed.reshape(rows, -1))
-
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "masks.safetensors"
-        save_masks(path, shapes, made())
-        start = perf_counter()
-        counted = count_nonzeros(path)
-        seconds = perf_counter() - start
-    weights = sum(size for _, size in counted.values()) / GB
-    memory = getrusage(RUSAGE_SELF).ru_maxrss * 1024 / GB
-    return [
-        Row(f"non-zeros of {weights:.2f} G weights counted from a file", seconds, "s", 10, "lower"),
-        Row("memory of it all at most", memory, "GB", 2, "lower"),
-    ]
