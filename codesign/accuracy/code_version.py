@@ -33,6 +33,7 @@ def code_version(method: str) -> str:
     return fingerprint({name: _meaning(module) for name, module in sorted(found.items())})
 
 
+@cache
 def _meaning(module: ModuleType) -> str:
     tree = ast.parse(inspect.getsource(module))
     for node in ast.walk(tree):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
 from statistics import fmean, stdev
 
 import torch
 
 from codesign.accuracy.store import RunStore
-from codesign.accuracy.tasks import Task, task
+from codesign.accuracy.tasks import Task, task, tasks
 from codesign.accuracy.train import Recipe, Run, recipe, run
 from codesign.config import CodesignError
+from codesign.prune.registry import SPARSIFIERS
 
 MODELS = (("digits", "mlp"), ("digits", "cnn"), ("charlm", "transformer"))
 METHODS = (
@@ -45,28 +49,99 @@ def measure(
     wanted: Sequence[tuple[Task, Recipe]],
     store: RunStore,
     *,
+    jobs: int = 1,
     until_s: float = float("inf"),
     report: Report = lambda _name, _done, _total: None,
 ) -> Iterator[Run]:
     """Yield the run of each recipe, measured unless the store has it; stop at `until_s`.
 
-    `until_s` is a time of the monotonic clock, looked at between runs. A run that fails is kept as
-    a failure, with its reason, and yields nothing.
+    With several `jobs` processes share the runs, which come in any order; that goes for shipped
+    tasks only. `until_s` is a time of the monotonic clock, looked at between runs. A run that fails
+    is kept as a failure, with its reason, and yields nothing.
     """
+    done = 0
+    lacking: list[tuple[Task, Recipe]] = []
+    for on, what in wanted:
+        known = store.get(what)
+        if known is None:
+            lacking.append((on, what))
+            continue
+        done += 1
+        report(_title(what), done, len(wanted))
+        yield known
+    parts = _parts(lacking)
+    for finished in _alone(parts, store, until_s) if jobs == 1 else (
+        _together(parts, store, until_s, jobs)
+    ):  # fmt: skip
+        done += 1
+        report(_title(finished.recipe), done, len(wanted))
+        yield finished
+
+
+def _title(what: Recipe) -> str:
+    return f"{what.model} {what.method} {what.pattern}"
+
+
+Part = Sequence[tuple[Task, Recipe]]
+
+
+def _parts(lacking: Sequence[tuple[Task, Recipe]]) -> list[Part]:
+    """Runs that share a trained dense model together, every other run alone."""
+    shared: dict[tuple[str, str, int, int], list[tuple[Task, Recipe]]] = {}
+    parts: list[Part] = []
+    for on, what in lacking:
+        if what.method != "dense" and SPARSIFIERS[what.method].timing == "training":
+            parts.append([(on, what)])
+            continue
+        key = what.task, what.model, what.seed, what.steps
+        if key not in shared:
+            shared[key] = []
+            parts.append(shared[key])
+        shared[key].append((on, what))
+    return parts
+
+
+def _alone(parts: Iterable[Part], store: RunStore, until_s: float) -> Iterator[Run]:
+    for part in parts:
+        yield from _runs_of(part, store, until_s)
+
+
+def _runs_of(part: Part, store: RunStore, until_s: float) -> Iterator[Run]:
     trained: dict[str, dict[str, torch.Tensor]] = {}
-    for number, (on, what) in enumerate(wanted):
-        report(f"{what.model} {what.method} {what.pattern}", number, len(wanted))
-        done = store.get(what)
-        if done is None:
-            if time.monotonic() >= until_s:
-                continue
-            try:
-                done = run(on, what, trained)
-            except CodesignError as error:
-                store.fail(what, str(error))
-                continue
-            store.add(done)
+    for on, what in part:
+        if time.monotonic() >= until_s:
+            return
+        try:
+            done = run(on, what, trained)
+        except CodesignError as error:
+            store.fail(what, str(error))
+            continue
+        store.add(done)
         yield done
+
+
+def _together(parts: Iterable[Part], store: RunStore, until_s: float, jobs: int) -> Iterator[Run]:
+    """Parts in processes of their own, the next one as soon as a process is free."""
+    for part in parts:
+        for on, _ in part:
+            if on is not tasks().get(on.name, lambda: None)():
+                raise CodesignError(f"{on.name} is a task of your own: measure it with jobs=1")
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        waiting = [
+            pool.submit(_in_a_process, [what for _, what in part], store.path, until_s)
+            for part in parts
+        ]
+        try:
+            for finished in as_completed(waiting):
+                yield from finished.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _in_a_process(of: Sequence[Recipe], store: Path, until_s: float) -> list[Run]:
+    part = [(task(what.task), what) for what in of]
+    return list(_runs_of(part, RunStore(store), until_s))
 
 
 def spread(values: Sequence[float]) -> tuple[float, float | None]:

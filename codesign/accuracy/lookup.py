@@ -127,7 +127,9 @@ def _published(name: str, method: str | None) -> list[AccuracyPoint]:
     for point in every_point():
         if point.model == name:
             blocks.setdefault(point.comparable_with, []).append(point)
-    fitting = [of for of in blocks.values() if method is None or any(p.method == method for p in of)]
+    fitting = [
+        of for of in blocks.values() if method is None or any(p.method == method for p in of)
+    ]
     if not fitting:
         return []
     chosen = max(fitting, key=_says)

@@ -13,14 +13,14 @@ from codesign.accuracy.train import Recipe, Run
 from codesign.config import CodesignError
 
 _TABLE = """
-CREATE TABLE IF NOT EXISTS accuracy_runs (
+CREATE TABLE IF NOT EXISTS measured_runs (
     key TEXT PRIMARY KEY,
     recipe TEXT NOT NULL,
     timing TEXT NOT NULL,
     accuracy REAL,
     loss REAL,
     density REAL,
-    duration_s REAL NOT NULL,
+    cpu_s REAL NOT NULL,
     error TEXT
 ) WITHOUT ROWID
 """
@@ -55,13 +55,13 @@ class RunStore:
         """Keep a run, in place of a failure of the same recipe; an earlier run stays."""
         with self._database() as db:
             db.execute(
-                "INSERT INTO accuracy_runs VALUES (?, ?, ?, ?, ?, ?, ?, NULL) "
+                "INSERT INTO measured_runs VALUES (?, ?, ?, ?, ?, ?, ?, NULL) "
                 "ON CONFLICT (key) DO UPDATE SET timing = excluded.timing, "
                 "accuracy = excluded.accuracy, loss = excluded.loss, density = excluded.density, "
-                "duration_s = excluded.duration_s, error = NULL WHERE error IS NOT NULL",
+                "cpu_s = excluded.cpu_s, error = NULL WHERE error IS NOT NULL",
                 (
                     run.recipe.key, json.dumps(asdict(run.recipe)), run.timing, run.accuracy,
-                    run.loss, run.density, run.duration_s,
+                    run.loss, run.density, run.cpu_s,
                 ),
             )  # fmt: skip
 
@@ -69,7 +69,7 @@ class RunStore:
         """Keep the reason why a recipe has no figures."""
         with self._database() as db:
             db.execute(
-                "INSERT OR IGNORE INTO accuracy_runs VALUES (?, ?, '', NULL, NULL, NULL, 0, ?)",
+                "INSERT OR IGNORE INTO measured_runs VALUES (?, ?, '', NULL, NULL, NULL, 0, ?)",
                 (recipe.key, json.dumps(asdict(recipe)), error),
             )
 
@@ -77,7 +77,7 @@ class RunStore:
         """The run of a recipe; None if it has not been measured, or failed."""
         with self._database() as db:
             row = db.execute(
-                "SELECT timing, accuracy, loss, density, duration_s FROM accuracy_runs "
+                "SELECT timing, accuracy, loss, density, cpu_s FROM measured_runs "
                 "WHERE key = ? AND error IS NULL",
                 (recipe.key,),
             ).fetchone()
@@ -87,7 +87,7 @@ class RunStore:
         """All measured runs, in order of their keys."""
         with self._database() as db:
             rows = db.execute(
-                "SELECT recipe, timing, accuracy, loss, density, duration_s FROM accuracy_runs "
+                "SELECT recipe, timing, accuracy, loss, density, cpu_s FROM measured_runs "
                 "WHERE error IS NULL ORDER BY key"
             ).fetchall()
         return [Run(Recipe(**json.loads(text)), *rest) for text, *rest in rows]
@@ -96,6 +96,6 @@ class RunStore:
         """Recipes that gave no figures, and why."""
         with self._database() as db:
             rows = db.execute(
-                "SELECT recipe, error FROM accuracy_runs WHERE error IS NOT NULL ORDER BY key"
+                "SELECT recipe, error FROM measured_runs WHERE error IS NOT NULL ORDER BY key"
             ).fetchall()
         return [(Recipe(**json.loads(text)), str(error)) for text, error in rows]

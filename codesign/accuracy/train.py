@@ -10,13 +10,15 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import nn
 
+from codesign.accuracy.code_version import code_version
 from codesign.accuracy.tasks import Task
 from codesign.config import CodesignError, did_you_mean, fingerprint
 from codesign.prune.base import Sparsifier
 from codesign.prune.registry import SPARSIFIERS, sparsifier
 
 PROTOCOL = 1
-"""Goes up when a change makes figures differ from those of earlier runs."""
+"""Goes up when a change of tasks or of training makes figures differ from earlier ones; changes of
+methods are seen by `code_version`."""
 _WARM_SHARE = 0.05
 
 
@@ -32,6 +34,7 @@ class Recipe:
     steps: int
     protocol: int = PROTOCOL
     data: str = ""
+    code: str = ""
 
     @property
     def key(self) -> str:
@@ -48,7 +51,8 @@ class Run:
     accuracy: float
     loss: float
     density: float
-    duration_s: float
+    cpu_s: float
+    """Processor time; one-shot runs that share a trained model leave its training to the first."""
 
 
 def recipe(
@@ -65,16 +69,20 @@ def recipe(
     length = task.steps if steps is None else steps
     if length < 1 or not 0 <= seed < 2**31:
         raise CodesignError(f"a run has 1 or more steps and a seed from 0, got {length}, {seed}")
-    return Recipe(task.name, model, method, str(found.pattern), seed, length, data=task.fingerprint)
+    return Recipe(
+        task.name, model, method, str(found.pattern), seed, length,
+        data=task.fingerprint, code=code_version(method),
+    )  # fmt: skip
 
 
 def run(task: Task, what: Recipe, trained: dict[str, dict[str, torch.Tensor]] | None = None) -> Run:
     """Train, prune and evaluate one model on one thread.
 
-    `trained` keeps dense weights by key, so that one-shot methods of one seed share them. Raises
+    `trained` keeps dense weights by key, so that the dense run of a seed and one-shot methods share
+    them. Raises
     CodesignError where the loss stops being finite or the method cannot prune the model.
     """
-    began = time.perf_counter()
+    began = time.process_time()
     method = sparsifier(what.method, what.pattern, seed=what.seed) if (
         _takes_seed(what.method)
     ) else sparsifier(what.method, what.pattern)  # fmt: skip
@@ -84,7 +92,7 @@ def run(task: Task, what: Recipe, trained: dict[str, dict[str, torch.Tensor]] | 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(what.seed)
             model = task.models[what.model]()
-            if method.timing == "training" or what.method == "dense":
+            if method.timing == "training" and what.method != "dense":
                 _fit(task, what, model, method)
             else:
                 _load_dense(task, what, model, {} if trained is None else trained)
@@ -105,7 +113,7 @@ def run(task: Task, what: Recipe, trained: dict[str, dict[str, torch.Tensor]] | 
         raise CodesignError(f"{what.method} {what.pattern} on {what.model}: the loss diverged")
     return Run(
         what, method.timing, figures["accuracy"], figures.get("loss", float("nan")), density,
-        time.perf_counter() - began,
+        time.process_time() - began,
     )  # fmt: skip
 
 

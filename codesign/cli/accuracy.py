@@ -119,11 +119,11 @@ def run_(
             "runs": [as_row(run) for run in runs],
         })  # fmt: skip
         return
-    grid = table("seed", "accuracy %", "loss", "density", "time s")
+    grid = table("seed", "accuracy %", "loss", "density", "processor s")
     for run in runs:
         grid.add_row(
             str(run.recipe.seed), f"{100 * run.accuracy:.2f}", f"{run.loss:.4f}",
-            f"{run.density:.4f}", f"{run.duration_s:.1f}",
+            f"{run.density:.4f}", f"{run.cpu_s:.1f}",
         )  # fmt: skip
     show(grid)
     noise = "" if deviation is None else f" ± {100 * deviation:.2f}"

@@ -64,6 +64,55 @@ def keep_along_columns(values, n, m, kept):
 
 
 @njit(cache=True, nogil=True)
+def shrink_along_rows(values, n, m, scale, out):
+    """Write scale * sign(v) * max(|v| - t, 0), t the largest magnitude that is not among the n
+    largest of its group of m columns, 0 where none is left out.
+
+    float32 [rows, cols] each, C-contiguous, no NaN; counts as `keep_along_rows` does.
+    """
+    rows, cols = values.shape
+    groups = cols // m
+    full = groups * m
+    size = np.empty((m, groups), np.float32)
+    ahead = np.empty(groups, np.int32)
+    threshold = np.empty(groups, np.float32)
+    for i in range(rows):
+        for g in range(groups):
+            threshold[g] = 0.0
+            for j in range(m):
+                size[j, g] = abs(values[i, g * m + j])
+        for j in range(m):
+            for g in range(groups):
+                ahead[g] = 0
+            for other in range(j):
+                for g in range(groups):
+                    ahead[g] += size[other, g] >= size[j, g]
+            for other in range(j + 1, m):
+                for g in range(groups):
+                    ahead[g] += size[other, g] > size[j, g]
+            for g in range(groups):
+                dropped = size[j, g] if ahead[g] >= n else np.float32(0.0)
+                threshold[g] = max(threshold[g], dropped)
+        for g in range(groups):
+            t = threshold[g]
+            for j in range(m):
+                v = values[i, g * m + j]
+                out[i, g * m + j] = (v - min(max(v, -t), t)) * scale
+        t = np.float32(0.0)
+        for j in range(full, cols):
+            own = abs(values[i, j])
+            larger = 0
+            for other in range(full, cols):
+                rival = abs(values[i, other])
+                larger += rival > own or (rival == own and other < j)
+            if larger >= n:
+                t = max(t, own)
+        for j in range(full, cols):
+            v = values[i, j]
+            out[i, j] = (v - min(max(v, -t), t)) * scale
+
+
+@njit(cache=True, nogil=True)
 def draw_along_columns(values, uniforms, n, m, out):
     """Write an unbiased estimate that keeps n = 1 or 2 of every m rows of each column.
 

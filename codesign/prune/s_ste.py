@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from codesign.config import CodesignError
+from codesign.kernels.nm_select import shrink_along_rows
 from codesign.prune.mvue import along_batch
 from codesign.prune.nm_training import NMTraining
 from codesign.prune.products import product
@@ -36,13 +38,14 @@ class SSte(NMTraining):
 
     def start(self) -> None:
         for target in self.targets:
-            soft = continuous(target.rows(), self.n, self.m)
+            rows = target.rows()
             if "beta" not in target.state:
-                size = soft.square().sum()
-                inner = (target.rows() * soft).sum()
+                soft = continuous(rows, self.n, self.m)
+                size, inner = soft.square().sum(), (rows * soft).sum()
                 target.state["beta"] = torch.where(size > 0, inner / size, torch.ones_like(size))
+            soft = continuous(rows, self.n, self.m, target.state["beta"])
             target.mask = soft != 0
-            target.state["weight"] = target.shaped(soft.mul_(target.state["beta"]))
+            target.state["weight"] = target.shaped(soft)
 
     def weight(self, target: Target) -> Tensor:
         return target.state["weight"]
@@ -56,15 +59,24 @@ class SSte(NMTraining):
         )  # fmt: skip
 
 
-def continuous(rows: Tensor, n: int, m: int) -> Tensor:
-    """sign(w) * max(|w| - t, 0), t the largest magnitude that N:M pruning drops in the group.
+def continuous(rows: Tensor, n: int, m: int, scale: float | Tensor = 1.0) -> Tensor:
+    """scale * sign(w) * max(|w| - t, 0), t the largest magnitude that N:M pruning drops in a group.
 
     Equal to hard pruning shifted by t, hence continuous where two weights change places.
     """
+    if rows.device.type == "cpu" and rows.dtype == torch.float32:
+        values = rows.contiguous()
+        soft = torch.empty_like(values)
+        shrink_along_rows(values.numpy(), n, m, np.float32(float(scale)), soft.numpy())
+        return soft
+    return _continuous(rows, n, m) * scale
+
+
+def _continuous(rows: Tensor, n: int, m: int) -> Tensor:
+    """The same with scale 1 on any device and type."""
     count, k = rows.shape
-    if k % m:
-        return continuous(torch.nn.functional.pad(rows, (0, -k % m)), n, m)[:, :k]
-    dropped = rows.abs().masked_fill_(largest_of_groups(rows, n, m), 0.0)
+    groups = torch.nn.functional.pad(rows, (0, -k % m))
+    dropped = groups.abs().masked_fill_(largest_of_groups(groups, n, m), 0.0)
     t = dropped.reshape(count, -1, m).amax(2, keepdim=True)
-    groups = rows.reshape(count, -1, m)
-    return (groups - groups.clamp(-t, t)).reshape(count, k)
+    groups = groups.reshape(count, -1, m)
+    return (groups - groups.clamp(-t, t)).reshape(count, -1)[:, :k]

@@ -295,7 +295,7 @@ def test_the_verb_runs_and_keeps_its_runs(
     assert first["seeds"] == 2
     assert asked(capsys, *run) == first
     with sqlite3.connect(store) as db:
-        assert db.execute("SELECT count(*) FROM accuracy_runs").fetchone() == (2,)
+        assert db.execute("SELECT count(*) FROM measured_runs").fetchone() == (2,)
     listed = asked(capsys, "list")
     assert [task["name"] for task in listed["tasks"]] == ["digits", "charlm"]
     assert {method["name"] for method in listed["methods"]} == set(SPARSIFIERS)

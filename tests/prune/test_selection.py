@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import nn
 
+from codesign.prune.s_ste import continuous
 from codesign.prune.select import (
     block_norms,
     largest,
@@ -38,6 +39,17 @@ def test_kernels_sorting_and_plain_python_agree(scores, n, m) -> None:
     assert (largest_of_groups(values.t(), n, m, axis=0).t().numpy() == expected).all()
     assert (largest_of_groups(values.t().double(), n, m, axis=0).t().numpy() == expected).all()
     assert (NM(n, m).project(scores).to_dense() == expected).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(MATRICES, st.integers(1, 6), st.integers(1, 6))
+def test_the_soft_threshold_agrees_with_sorting(scores, n, m) -> None:
+    n = min(n, m)
+    values = torch.from_numpy(scores)
+    soft = continuous(values, n, m, 1.5)
+    assert torch.equal(soft.double(), continuous(values.double(), n, m, 1.5))
+    kept = torch.from_numpy(keep_along_rows(scores, n, m))
+    assert not (soft[~kept] != 0).any()
 
 
 @pytest.mark.parametrize("out", [8, 10])
