@@ -21,6 +21,9 @@ DATA = "CODESIGN_DATA"
 
 _PREFIX = "validate_"
 
+MOST_PAIRS = 48
+"""Rows of a group whose numbers are kept for figures."""
+
 TableRow = dict[str, str | int | float | None]
 
 
@@ -37,6 +40,8 @@ class Group:
     """What is demanded of the rows, in words; None states no bound."""
     passed: bool
     note: str = ""
+    pairs: tuple[tuple[float, float], ...] = ()
+    """Ours and theirs of each row, for figures; of many rows, evenly chosen ones."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +65,11 @@ class ValidationReport:
     table: tuple[TableRow, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-ready values, field for field."""
-        return asdict(self)
+        """Plain JSON-ready values, field for field, without the pairs of the groups."""
+        plain = asdict(self)
+        for group in plain["groups"]:
+            del group["pairs"]
+        return plain
 
 
 def compare(
@@ -92,6 +100,7 @@ def compare(
         bound=None if within is None else _in_words(within),
         passed=within is None or (largest == 0 if within == 0 else (mean or 0.0) <= within),
         note=note,
+        pairs=tuple(found[:: -(-len(found) // MOST_PAIRS)] if found else ()),
     )
 
 
