@@ -49,7 +49,7 @@ class ArchSpec(Spec):
     """What every machine file states.
 
     Raises ConfigError when a number is covered by no entry of `sources`, or an entry covers
-    nothing.
+    nothing; an entry may also say where a choice that is no number comes from.
     """
 
     machine: str
@@ -64,11 +64,12 @@ class ArchSpec(Spec):
     @model_validator(mode="after")
     def _every_number_has_a_source(self) -> ArchSpec:
         numbers = [path for path, _ in self.numbers()]
+        stated = [path for path, _ in leaves(self) if path.split(".")[0] not in _UNSOURCED]
         bare = [path for path in numbers if self.source_of(path) is None]
         idle = [
             key
             for key in self.sources
-            if not any(path == key or path.startswith(key + ".") for path in numbers)
+            if not any(path == key or path.startswith(key + ".") for path in stated)
         ]
         if bare:
             raise ValueError(
@@ -76,7 +77,7 @@ class ArchSpec(Spec):
                 "name its source, or write status: assumed"
             )
         if idle:
-            raise ValueError(f"`sources` names {', '.join(idle)}, where this file has no number")
+            raise ValueError(f"`sources` names {', '.join(idle)}, which this file does not state")
         return self
 
     def numbers(self) -> list[tuple[str, int | float]]:
@@ -88,6 +89,11 @@ class ArchSpec(Spec):
             and not isinstance(value, bool)
             and path.split(".")[0] not in _UNSOURCED
         ]
+
+    def choices(self) -> list[tuple[str, object]]:
+        """Dotted path and value of what is no number but has an entry of `sources`."""
+        numbers = {path for path, _ in self.numbers()}
+        return [(p, value) for p, value in leaves(self) if p in self.sources and p not in numbers]
 
     def source_of(self, path: str) -> Source | None:
         """The entry of `sources` with the longest prefix of a dotted path."""

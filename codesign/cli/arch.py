@@ -64,9 +64,11 @@ def show_(machine: str, assignments: tuple[str, ...], as_json: bool) -> None:
     if spec.description:
         show(spec.description.strip())
     grid = table("path", "value", "status", "source", left=4)
-    for path, value in spec.numbers():
+    stated = [(path, f"{value:g}") for path, value in spec.numbers()]
+    stated += [(path, str(value).lower()) for path, value in spec.choices()]
+    for path, shown in stated:
         source = spec.source_of(path)
-        grid.add_row(path, f"{value:g}", *((source.status, source.source) if source else ("", "")))
+        grid.add_row(path, shown, *((source.status, source.source) if source else ("", "")))
     show(grid)
     for anchor in spec.anchors:
         show(

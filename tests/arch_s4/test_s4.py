@@ -159,6 +159,42 @@ def test_copies_of_the_next_batch_run_beside_the_work():
     assert (many - few) / 2 < call - 150_000
 
 
+def test_four_requests_ahead_hide_a_slow_copy():
+    """Where copies are the limit, they follow each other without a gap."""
+    trace = sparsify(load_workload("resnet50", batch=48, dtype="int8"), "1:32")
+    machine = load_arch("s30", {"host.bytes_per_cycle": 16.0})
+    one = trace.ops[0].a_bytes / 16
+    for ahead, hidden in ((1, False), (4, True)):
+        few, many = (evaluate(in_flight(trace, n, 1, ahead), machine).cycles for n in (5, 7))
+        assert ((many - few) / 2 == pytest.approx(one, rel=0.01)) == hidden
+    with pytest.raises(CodesignError, match="2 streams need the inputs"):
+        in_flight(trace, 4, 2, ahead=1)
+
+
+def test_each_step_reads_all_keys_and_values_from_memory():
+    """Two layers of 4 sequences: 2 x 960 x 4096 bytes of cache a layer, and the new ones written."""
+    size = {"phase": "decode", "context": 960, "dtype": "int8", "overrides": {"depth": 2}}
+    for mode in ("single", "split", "broadcast"):
+        ops = {
+            op.name: op
+            for op in evaluate(
+                load_workload("opt_6_7b", batch=4, **size), load_arch("s4", {"mode": mode})
+            ).ops
+        }
+        scores, context, write = (
+            ops[f"layers.1.attention.{name}"].dram_bytes
+            for name in ("scores", "context", "kv_write")
+        )
+        assert scores == context == 4 * 961 * 4096
+        assert write == 4 * 2 * 4096
+
+
+@pytest.mark.parametrize(("kept", "bits"), [(16, 2), (8, 4), (4, 5), (1, 5)])
+def test_a_kept_weight_is_stored_with_the_shorter_of_index_and_bitmap(kept, bits):
+    moved = evaluate(gemm(4096, 512, 512, f"{kept}:32"), load_arch("s4")).dram_bytes
+    assert moved == 512 * 512 * kept // 32 * (8 + bits) // 8
+
+
 def test_training_is_refused():
     with pytest.raises(CodesignError, match="s4 cannot run"):
         evaluate(load_workload("gemm:64,64,64", phase="training"), load_arch("s4"))
