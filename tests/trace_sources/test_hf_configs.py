@@ -18,7 +18,7 @@ from codesign.trace.sparsify import sparsify
 from tests.trace_sources.sources import CONFIGS, MODELS, config
 
 PARAMETERS = {
-    # model cards of the Hugging Face hub, parameter counts of their safetensors files
+    # those of transformers' own modules; published figures: test_published_counts.py
     "bert_base": 109_482_240, "bloom_560m": 559_214_592, "distilbert": 66_362_880,
     "gemma_7b": 8_537_680_896, "gpt2": 124_439_808, "gpt_neox_20b": 20_554_567_680,
     "gptj_6b": 6_050_882_784, "llama2_7b": 6_738_415_616, "llama3_8b": 8_030_261_248,
@@ -32,7 +32,7 @@ PARAMETERS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_parameters_are_those_that_are_published(name: str) -> None:
+def test_parameters_are_those_of_the_modules(name: str) -> None:
     assert load_hf(CONFIGS / f"{name}.json").parameter_count == PARAMETERS[name]
 
 
