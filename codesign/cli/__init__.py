@@ -20,6 +20,7 @@ VERBS = {
     "compare": ("compare", "Run one workload on several machines and name the winners."),
     "sweep": ("sweep", "Run many designs from a YAML file and find their front."),
     "show": ("show", "Show the points that a sweep has stored."),
+    "serve": ("serve", "Show the studies and reports of a folder in a browser, live."),
     "extract": ("extract", "Trace a model into a file that every verb reads."),
     "arch": ("arch", "List, show and check machines."),
     "workload": ("workload", "List and show workloads."),
