@@ -17,7 +17,9 @@ class Experts(Spec):
 
     Tokens are assumed to spread over experts as evenly as whole numbers allow: a step of few tokens
     uses as many experts as there are assignments. With `shared_width` one more gated MLP runs for
-    every token, scaled by a gate of its own where `shared_gate` says so.
+    every token, scaled by a gate of its own where `shared_gate` says so. Layers that are no
+    multiple of `every`, counted from 1, and those in `dense_layers`, counted from 0, have one gated
+    MLP of the model's width in place of experts.
     """
 
     count: Size
@@ -25,12 +27,22 @@ class Experts(Spec):
     width: Size
     shared_width: int = Field(default=0, ge=0, le=1 << 31)
     shared_gate: bool = False
+    every: int = Field(default=1, ge=1, le=1024)
+    dense_layers: tuple[int, ...] = ()
 
     @model_validator(mode="after")
     def _enough(self) -> Experts:
         if self.per_token > self.count:
             raise ValueError(f"per_token {self.per_token} is more than the {self.count} experts")
         return self
+
+    def in_layer(self, layer: int) -> bool:
+        """Whether a layer, counted from 0, has experts.
+
+        >>> [Experts(count=8, per_token=2, width=1, every=2).in_layer(i) for i in range(4)]
+        [False, True, False, True]
+        """
+        return (layer + 1) % self.every == 0 and layer not in self.dense_layers
 
     def loads(self, tokens: int) -> tuple[tuple[int, int], ...]:
         """(experts, rows of each) for all groups of equally loaded experts that have rows.

@@ -85,19 +85,22 @@ def _qwen3(c: HFConfig, **changed: Any) -> Decoder:
     return _qwen2(c, **{**stated, **changed})
 
 
-def _all_sparse(c: HFConfig) -> None:
-    if c.size("decoder_sparse_step", default=1) != 1 or c.data.get("mlp_only_layers"):
-        raise c.error("layers that differ (decoder_sparse_step, mlp_only_layers) are not known")
+def _dense_layers(c: HFConfig) -> dict[str, Any]:
+    """Which layers of a Qwen mixture have one MLP."""
+    layers = c.data.get("mlp_only_layers") or []
+    if not isinstance(layers, list) or not all(type(i) is int and i >= 0 for i in layers):
+        raise c.error(f"mlp_only_layers is a list of whole numbers from 0, got {layers!r:.60}")
+    return {"every": c.size("decoder_sparse_step", default=1), "dense_layers": tuple(layers)}
 
 
 def _qwen2_moe(c: HFConfig) -> Decoder:
-    _all_sparse(c)
     experts = Experts(
         count=c.size("num_experts", default=60),
         per_token=c.size("num_experts_per_tok", default=4),
         width=c.size("moe_intermediate_size", default=1408),
         shared_width=c.size("shared_expert_intermediate_size", default=5632),
         shared_gate=True,
+        **_dense_layers(c),
     )
     sizes = {
         "width": c.size("hidden_size", default=2048),
@@ -111,11 +114,11 @@ def _qwen2_moe(c: HFConfig) -> Decoder:
 
 
 def _qwen3_moe(c: HFConfig) -> Decoder:
-    _all_sparse(c)
     experts = Experts(
         count=c.size("num_experts", default=128),
         per_token=c.size("num_experts_per_tok", default=8),
         width=c.size("moe_intermediate_size", default=768),
+        **_dense_layers(c),
     )
     sizes = {
         "width": c.size("hidden_size", default=2048),

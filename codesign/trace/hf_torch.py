@@ -203,6 +203,9 @@ def _cache(module: Any, batch: int, cached: int) -> Any:
     for layer in range(own.num_hidden_layers if cached else 0):
         window = getattr(cache.layers[layer], "sliding_window", None) if cache.layers else None
         kept = cached if window is None else min(cached, window - 1)
-        shape = (batch, kv_heads, kept, head_dim)
-        cache.update(torch.empty(shape, device="meta"), torch.empty(shape, device="meta"), layer)
+        parts = [(kv_heads, head_dim)] * 2
+        if latent := getattr(own, "kv_lora_rank", None):  # keys and values come from one latent
+            parts = [(1, latent), (1, own.qk_rope_head_dim)]
+        k, v = (torch.empty(batch, h, kept, width, device="meta") for h, width in parts)
+        cache.update(k, v, layer)
     return cache

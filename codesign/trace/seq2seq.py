@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 from codesign.config import CodesignError
@@ -17,8 +18,8 @@ class EncoderDecoder(TransformerSpec):
     `seq` counts tokens of the encoder and, in inference and training, as many of the decoder.
     Prefill encodes, stores the keys and values of cross-attention and decodes one token; a decode
     step runs the decoder on one token, which attends to `context` cached tokens and itself, and to
-    `seq` encoded tokens of the specification. The addition of position biases to scores is left
-    out.
+    `seq` encoded tokens of the specification. The first layer of a stack looks up a bias for each
+    head, query and key, which all of its layers add to the scores of self-attention.
     """
 
     takes_sequence: ClassVar[bool] = True
@@ -79,6 +80,24 @@ class EncoderDecoder(TransformerSpec):
         aside = Network(dtype=net.dtype)
         self._encode(aside, 1, 1)
         net.parameters.update(aside.parameters)
+
+    def _attention(self, net: Network, x: Value, name: str, cached: int) -> Value:
+        """Self-attention whose scores get the position biases of the stack."""
+        y = super()._attention(net, x, name, cached)
+        scores, softmax, *after = net.ops[-4:]
+        del net.ops[-3:]
+        at, layer = f"{name}.attention", f"{name.partition('.')[0]}.positions"
+        batch, queries, keys = x.shape[0], x.shape[1], cached + x.shape[1]
+        bias = Value(layer, (self.heads, queries, keys))
+        if name.endswith(".0"):
+            net.vector(
+                layer, "embedding", Value(None, bias.shape), layer=layer,
+                weight=f"{layer}.weight", b_reads=queries * keys,
+            )  # fmt: skip
+        shape = (batch, *bias.shape)
+        net.vector(f"{at}.bias", "add", Value(scores.name, shape), bias, layer=at)
+        net.ops += [replace(softmax, deps=(f"{at}.bias",)), *after]
+        return y
 
     def _embed(self, net: Network, layer: str, batch: int, tokens: int) -> Value:
         shape = (batch, tokens, self.width)

@@ -136,7 +136,8 @@ class TransformerSpec(WorkloadSpec):
         at = f"{name}.mlp"
         bias = self.bias if self.mlp_bias is None else self.mlp_bias
         activation = "silu" if self.activation == "swiglu" else self.activation
-        if self.experts is not None:
+        layer = int(name.rpartition(".")[2])
+        if self.experts is not None and self.experts.in_layer(layer):
             return mixture(net, x, at, self.experts, activation)
         if self.gated or self.activation == "swiglu":
             y = gated_product(net, x, at, self.mlp_width, activation, self.fused_gate, bias)

@@ -94,7 +94,8 @@ def test_a_window_bounds_the_cache() -> None:
         ('{"model_type": "llama", "hidden_act": "mish"}', "hidden_act is one of"),
         ('{"model_type": "llama", "num_attention_heads": 33}', "no multiple of heads"),
         ('{"model_type": "gpt2", "tie_word_embeddings": 1}', "true or false"),
-        ('{"model_type": "qwen3_moe", "mlp_only_layers": [1]}', "layers that differ"),
+        ('{"model_type": "qwen3_moe", "mlp_only_layers": [-1]}', "from 0, got"),
+        ('{"model_type": "qwen2_moe", "decoder_sparse_step": 0}', "decoder_sparse_step is a whole"),
         ('{"model_type": "mixtral", "num_experts_per_tok": 9}', "more than the 8 experts"),
         ('{"model_type": "resnet", "depths": [3, "x"]}', "depths is a list"),
         ('{"model_type": "resnet", "hidden_sizes": [256, 300, 1024, 2048]}', "regular ResNets"),
@@ -108,6 +109,23 @@ def test_wrong_configurations_are_told_what_is_wrong(
     path.write_text(content)
     with pytest.raises(CodesignError, match=message):
         load_hf(path, phase="inference")
+
+
+def test_position_biases_of_t5_are_looked_up_once_and_learned() -> None:
+    heads, layers, tokens, batch = 8, 6, 16, 2
+    size = {"seq": tokens, "batch": batch}
+    trace = load_hf(CONFIGS / "t5_small.json", phase="training", **size)
+    own = "encoder.block.0.layer.0.SelfAttention"
+    tables = [op for op in trace if op.layer == f"{own}.relative_attention_bias"]
+    assert [op.elements for op in tables[:1]] == [heads * tokens * tokens]
+    assert [op.name.rpartition(".")[2] for op in tables[1:]] == [
+        "gradient_sum", "backward_weight", "update",
+    ]  # fmt: skip
+    added = [op for op in trace if op.name.endswith("SelfAttention.bias")]
+    assert [op.elements for op in added] == [batch * heads * tokens * tokens] * 2 * layers
+    assert trace[f"{own}.softmax"].deps == (f"{own}.bias",)
+    step = load_hf(CONFIGS / "t5_small.json", phase="decode", context=9)
+    assert step["decoder.block.5.layer.0.SelfAttention.bias"].elements == heads * 10
 
 
 def test_old_names_and_folders_are_read(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from codesign.config import CodesignError
 from codesign.trace.extract import extract
 from codesign.trace.hf import hf_spec
-from codesign.trace.hf_config import read_config
+from codesign.trace.hf_config import HFConfig, read_config
 from codesign.trace.hf_torch import _inputs, build_hf, extract_hf
 from codesign.trace.op import Kind, Phase
 from codesign.trace.workload import load_workload
@@ -66,6 +66,45 @@ def test_macs_are_those_that_torch_counts(name: str) -> None:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module(**inputs)
     assert counter.get_total_flops() == 2 * by_shapes(stated, "inference", 2, **size).macs
+
+
+@pytest.mark.parametrize("phase", ["inference", "training", "decode"])
+@pytest.mark.parametrize("dense", [{"decoder_sparse_step": 2}, {"mlp_only_layers": [0, 2]}])
+@pytest.mark.parametrize("name", ["qwen2_moe", "qwen3_30b_a3b"])
+def test_mixtures_with_dense_layers(name: str, dense: dict[str, object], phase: str) -> None:
+    stated = config(name, depth=4)
+    stated = HFConfig(stated.path, {**stated.data, **dense})
+    size = sizes(name, phase)
+    shapes = by_shapes(stated, phase, 2, **size)
+    module = extract_hf("test", config=stated, phase=phase, batch=2, **size)
+    assert products(shapes) == products(module)
+    assert shapes.parameter_count == module.parameter_count
+    assert any("mlp.experts" in op.name for op in shapes)
+    assert any("mlp.down_proj" in op.name for op in shapes)
+
+
+DEEPSEEK = {
+    "architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_v3", "hidden_size": 64,
+    "num_hidden_layers": 3, "first_k_dense_replace": 1, "n_routed_experts": 8, "n_group": 2,
+    "num_experts_per_tok": 2, "topk_group": 1, "n_shared_experts": 1, "moe_intermediate_size": 32,
+    "intermediate_size": 96, "num_attention_heads": 4, "num_key_value_heads": 4,
+    "kv_lora_rank": 16, "q_lora_rank": 24, "qk_rope_head_dim": 8, "qk_nope_head_dim": 16,
+    "v_head_dim": 16, "vocab_size": 100, "max_position_embeddings": 4096,
+}  # fmt: skip
+
+
+def test_deepseek_runs_with_its_dense_layers_and_latent_cache() -> None:
+    stated = HFConfig(Path("deepseek.json"), DEEPSEEK)
+    trace = extract_hf("test", config=stated, phase="inference", batch=1, seq=8)
+    experts = {op.layer for op in trace if op.is_matmul and "experts" in op.layer}
+    assert not any(".layers.0." in layer for layer in experts)
+    assert any(".layers.1." in layer for layer in experts)
+    step = extract_hf("test", config=stated, phase="decode", context=100)
+    expanded = [op for op in step if "kv_b_proj" in op.layer and op.is_matmul]
+    assert [(op.m, op.k, op.n) for op in expanded] == [(101, 16, 4 * (16 + 16))] * 3
+    scores = [op for op in step if op.kind is Kind.ATTENTION and op.name.endswith("scores")]
+    assert {(op.k, op.n) for op in scores} == {(16 + 8, 101)}
+    assert step.parameter_count == trace.parameter_count
 
 
 @pytest.mark.parametrize("name", REFERENCE)
