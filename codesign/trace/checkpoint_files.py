@@ -136,7 +136,10 @@ class TorchTensor(Source):
                 self.data.packed, self.data.meta
             )
         if kind.startswith("SparseSemiStructured"):
-            raise CodesignError(f"{self.name}: the packing of {kind} is known to its library alone")
+            raise CodesignError(
+                f"{self.name}: the packing of {kind} is known to its library alone; save what "
+                "its to_dense() gives"
+            )
         data = self.data.detach()
         return data if str(data.layout) == "torch.strided" else data.to_dense()
 
@@ -193,24 +196,36 @@ def _indexed(index: Path) -> list[Path]:
 
 
 def _of_safetensors(file: TensorFile) -> Iterator[Source]:
-    """Tensors; `X.bitmask` stands for X, and `X.compressed` and its like are its values."""
+    """Tensors; `X.bitmask` and `X_packed` stand for X, whose other parts are left out."""
+    from codesign.trace.checkpoint_packed import PACKED, PARTS, packed_integers
+
     masked = {name.removesuffix(".bitmask") for name in file.tensors if name.endswith(".bitmask")}
+    packed = {name.removesuffix(PACKED) for name in file.tensors if name.endswith(PACKED)}
+    parts = {f"{owner}{part}" for owner in packed for part in PARTS}
     for name, tensor in file.tensors.items():
         owner, _, part = name.rpartition(".")
         if part == "bitmask":
-            yield StoredMask(owner, _true_shape(file, owner, tensor), tensor)
-        elif owner not in masked:
+            yield StoredMask(owner, _masked_shape(file, owner, tensor), tensor)
+        elif name.removesuffix(PACKED) in packed:
+            yield packed_integers(file, name.removesuffix(PACKED))
+        elif owner not in masked and name not in parts:
             yield StoredTensor(name, tensor.shape, tensor)
 
 
-def _true_shape(file: TensorFile, owner: str, packed: Tensor) -> tuple[int, ...]:
-    stated = file.tensors.get(f"{owner}.shape")
-    text = file.metadata.get(f"{owner}.shape", "")
+def stated_shape(file: TensorFile, name: str) -> tuple[int, ...] | None:
+    """The shape that a tensor of integers states, or the metadata; None where neither does."""
+    stated, text = file.tensors.get(name), file.metadata.get(name, "")
     if stated is not None and stated.dtype in ("I64", "I32") and stated.elements <= 16:
-        shape = tuple(int(n) for n in stated.words().view(f"i{DTYPES[stated.dtype]}").reshape(-1))
-    elif text and all(part.isdecimal() for part in text.split(",")):
-        shape = tuple(map(int, text.split(",")))
-    else:
+        sizes = stated.words().view(f"i{DTYPES[stated.dtype]}").reshape(-1)
+        return tuple(int(n) for n in sizes)
+    if text and all(part.isdecimal() for part in text.split(",")):
+        return tuple(map(int, text.split(",")))
+    return None
+
+
+def _masked_shape(file: TensorFile, owner: str, packed: Tensor) -> tuple[int, ...]:
+    shape = stated_shape(file, f"{owner}.shape")
+    if shape is None:
         raise CodesignError(f"{file.path}: nothing states the shape of the bitmask of {owner!r}")
     expected = (prod(shape[:-1]), -(-shape[-1] // 8)) if len(shape) >= 2 else None
     if packed.dtype != "U8" or expected is None or prod(expected) != packed.elements:

@@ -25,7 +25,7 @@ from codesign.trace.tensor_file import read_tensors, save_masks
 CODES = {
     torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float64: "F64",
     torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2", torch.int8: "I8",
-    torch.uint8: "U8", torch.int64: "I64",
+    torch.uint8: "U8", torch.int64: "I64", torch.int32: "I32",
 }  # fmt: skip
 
 
@@ -120,6 +120,84 @@ def test_bitmasks_of_compressed_tensors_are_read(tmp_path: Path) -> None:
     assert [(op.name, op.m, op.n, op.k) for op in trace] == [("a", 5, 16, 24)]
     with pytest.raises(CodesignError, match="only its mask is stored"):
         extract_with_weights(f"checkpoint:{path}", real=True)
+
+
+def packed(codes: np.ndarray, bits: int) -> torch.Tensor:
+    """Codes of rows side by side in words of 32 bits, the first in the lowest bits."""
+    per_word = 32 // bits
+    filled = np.zeros((len(codes), -(-codes.shape[1] // per_word) * per_word), np.int64)
+    filled[:, : codes.shape[1]] = codes
+    words = filled.reshape(len(codes), -1, per_word) << (np.arange(per_word) * bits)
+    return torch.from_numpy(words.sum(-1).astype(np.uint32).view(np.int32))
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("zeros", [False, True])
+def test_packed_integers_of_compressed_tensors_are_read(
+    tmp_path: Path, bits: int, zeros: bool
+) -> None:
+    rows, cols, group = 24, 36, 12
+    rng = np.random.default_rng(bits)
+    half = 1 << (bits - 1)
+    zero = rng.integers(-2, 3, (rows, cols // group)) * zeros
+    kept = parse_pattern("2:4").sample(rows, cols, 1).to_dense()
+    steps = np.where(kept, rng.choice([-3, -1, 2, 4], (rows, cols)), 0)
+    codes = steps + np.repeat(zero, group, axis=1) + half
+    scale = rng.random((rows, cols // group)).astype(np.float32) + 0.5
+    parts = {
+        "a.weight_packed": packed(codes, bits),
+        "a.weight_scale": torch.from_numpy(scale),
+        "a.weight_shape": torch.tensor([rows, cols]),
+    }
+    if zeros:
+        parts["a.weight_zero_point"] = packed((zero + half).T, bits).T.contiguous()
+    path = write(tmp_path / "model.safetensors", parts)
+    (facts,) = survey(path)
+    assert (facts.name, facts.shape, str(facts.pattern)) == ("a.weight", (rows, cols), "2:4")
+    trace, weights = extract_with_weights(f"checkpoint:{path}", real=True, seq=5)
+    assert [(op.name, op.m, op.n, op.k) for op in trace] == [("a", 5, rows, cols)]
+    np.testing.assert_array_equal(trace.masks["a"].to_dense(), kept)
+    expected = steps * np.repeat(scale, group, axis=1)
+    np.testing.assert_allclose(weights["a.weight"], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"a.weight_shape": None}, "a.weight_shape beside it"),
+        ({"a.weight_shape": torch.tensor([4, -16])}, "not of 4 bits or 8"),
+        ({"a.weight_shape": torch.tensor([4, 99])}, "not of 4 bits or 8"),
+        ({"a.weight_packed": torch.zeros(4, 8, dtype=torch.uint8)}, "words of 32 bits"),
+        ({"a.weight_zero_point": torch.ones(4, 2, dtype=torch.int8)}, "not packed"),
+        ({"a.weight_zero_point": torch.ones(1, 3, dtype=torch.int32)}, "do not divide"),
+    ],
+)
+def test_integers_packed_otherwise_are_refused(
+    tmp_path: Path, changed: dict[str, torch.Tensor | None], message: str
+) -> None:
+    parts: dict[str, torch.Tensor | None] = {
+        "a.weight_packed": torch.zeros(4, 2, dtype=torch.int32),
+        "a.weight_shape": torch.tensor([4, 16]),
+        **changed,
+    }
+    stored = {name: tensor for name, tensor in parts.items() if tensor is not None}
+    path = write(tmp_path / "model.safetensors", stored)
+    with pytest.raises(CodesignError, match=message):
+        list(survey(path))
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of SparseSemiStructured")
+def test_what_only_a_library_can_unpack_is_refused(tmp_path: Path) -> None:
+    from torch.sparse import SparseSemiStructuredTensorCUSPARSELT
+
+    stored = SparseSemiStructuredTensorCUSPARSELT(
+        torch.Size((64, 128)), packed=torch.zeros(64, 72).half(), meta=None, packed_t=None,
+        meta_t=None, compressed_swizzled_bitmask=None,
+    )  # fmt: skip
+    path = tmp_path / "model.pt"
+    torch.save({"a.weight": stored}, path)
+    with pytest.raises(CodesignError, match="known to its library alone; save what its to_dense"):
+        extract(f"checkpoint:{path}")
 
 
 def test_sparse_tensors_of_torch_are_read(tmp_path: Path) -> None:
