@@ -55,12 +55,12 @@ class _Block(nn.Module):
 
 
 class CharTransformer(nn.Module):
-    """A decoder of two blocks of width 64 over characters; embedding and head stay dense.
+    """A decoder of two blocks of width 32 over characters; embedding and head stay dense.
 
     Takes codes [batch, length] and gives logits [batch, length, letters].
     """
 
-    def __init__(self, letters: int, context: int, *, width: int = 64, blocks: int = 2) -> None:
+    def __init__(self, letters: int, context: int, *, width: int = 32, blocks: int = 2) -> None:
         super().__init__()
         self.embedding = nn.Embedding(letters, width)
         self.position = nn.Parameter(0.02 * torch.randn(context, width))

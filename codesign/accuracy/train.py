@@ -16,7 +16,7 @@ from codesign.config import CodesignError, did_you_mean, fingerprint
 from codesign.prune.base import Sparsifier
 from codesign.prune.registry import SPARSIFIERS, sparsifier
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Goes up when a change of tasks or of training makes figures differ from earlier ones; changes of
 methods are seen by `code_version`."""
 _WARM_SHARE = 0.05

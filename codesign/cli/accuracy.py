@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from codesign.accuracy.lookup import STORE
 from codesign.cli import options
 from codesign.cli.console import print_json, show, table
 from codesign.cli.progress import progress_bar
@@ -17,11 +18,14 @@ from codesign.cli.suggest import Count, VerbGroup
 if TYPE_CHECKING:
     from codesign.accuracy.train import Run
 
-STORE = Path("runs") / "accuracy.db"
-
 store_option = click.option(
     "--store", type=click.Path(dir_okay=False, path_type=Path), default=STORE, metavar="FILE",
     show_default=True, help="The SQLite file of runs; what it has is not measured again.",
+)  # fmt: skip
+
+jobs_option = click.option(
+    "--jobs", type=Count(1, 256), default=1, show_default=True, metavar="N",
+    help="Processes that share the runs, each on one thread.",
 )  # fmt: skip
 
 
@@ -85,12 +89,13 @@ def list_(as_json: bool) -> None:
     "--steps", type=Count(1), default=None, metavar="N",
     help="Steps of training. [default: the task's]",
 )  # fmt: skip
+@jobs_option
 @store_option
 @options.quiet
 @options.as_json
 def run_(
     task: str, model: str, method: str, sparsity: str | None, seeds: int, steps: int | None,
-    store: Path, quiet: bool, as_json: bool,
+    jobs: int, store: Path, quiet: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Measure one method at one pattern over several seeds."""
     from codesign.accuracy import tasks
@@ -106,7 +111,8 @@ def run_(
     runs: list[Run] = []
     kept = RunStore(store)
     with progress_bar(quiet=quiet or as_json) as report:
-        runs.extend(measure(wanted, kept, report=report))
+        runs.extend(measure(wanted, kept, jobs=jobs, report=report))
+    runs.sort(key=lambda run: run.recipe.seed)
     if not runs:
         reasons = {what.key: reason for what, reason in kept.failures()}
         raise CodesignError(reasons.get(wanted[0][1].key, "no run gave a figure"))
@@ -177,10 +183,11 @@ def published_(
     "--minutes", type=Count(0, 10**6), default=30, show_default=True, metavar="N",
     help="Measure what the grid lacks for as long; 0 only writes.",
 )  # fmt: skip
+@jobs_option
 @store_option
 @options.quiet
 @options.as_json
-def report_(out: Path, minutes: int, store: Path, quiet: bool, as_json: bool) -> None:
+def report_(out: Path, minutes: int, jobs: int, store: Path, quiet: bool, as_json: bool) -> None:
     """Measure the grid of methods and patterns as time allows, and write its table and plot."""
     from codesign.accuracy import curves, grid
     from codesign.accuracy.store import RunStore
@@ -190,7 +197,10 @@ def report_(out: Path, minutes: int, store: Path, quiet: bool, as_json: bool) ->
     recipes = [what for _, what in wanted]
     until_s = time.monotonic() + 60 * minutes
     with progress_bar(quiet=quiet or as_json) as report:
-        runs = list(grid.measure(wanted, RunStore(store), until_s=until_s, report=report))
+        runs = list(grid.measure(
+            wanted, RunStore(store), jobs=jobs, until_s=until_s,
+            report=report,
+        ))  # fmt: skip
     cells = curves.cells(runs)
     lacking = curves.missing(recipes, runs)
     found = curves.findings(cells, grid.MODELS, grid.PATTERNS)

@@ -129,10 +129,10 @@ def test_every_part_of_a_recipe_makes_another_key() -> None:
         replace(base, **change)  # type: ignore[arg-type]
         for change in (
             {"task": "u"}, {"model": "n"}, {"method": "y"}, {"pattern": "1:4"}, {"seed": 1},
-            {"steps": 11}, {"protocol": 2}, {"data": "d"},
+            {"steps": 11}, {"protocol": train.PROTOCOL + 1}, {"data": "d"}, {"code": "c"},
         )
     ]  # fmt: skip
-    assert len({base.key, *(each.key for each in changed)}) == 9
+    assert len({base.key, *(each.key for each in changed)}) == 10
 
 
 def test_a_failure_is_kept_with_its_reason_and_tried_again(tmp_path: Path) -> None:
