@@ -259,17 +259,19 @@ def _default(arms: Sequence[Any], key: str) -> object:
     return {}
 
 
-def leaves(spec: Spec) -> Iterator[tuple[str, object]]:
+def leaves(spec: Spec, *, without: Sequence[str] = ()) -> Iterator[tuple[str, object]]:
     """Dotted path and value of all that is no mapping, list or None in a Spec, in declared order.
 
-    An Enum comes as its value.
+    An Enum comes as its value; fields of the Spec named in `without` are passed over.
     """
-    return _leaves(spec, ())
+    for name in type(spec).__pydantic_fields__:
+        if name not in without:
+            yield from _leaves(getattr(spec, name), (name,))
 
 
 def _leaves(value: object, path: KeyPath) -> Iterator[tuple[str, object]]:
     if isinstance(value, Spec):
-        entries: Any = ((name, getattr(value, name)) for name in type(value).model_fields)
+        entries: Any = ((name, getattr(value, name)) for name in type(value).__pydantic_fields__)
     elif isinstance(value, Mapping):
         entries = value.items()
     elif isinstance(value, list | tuple):

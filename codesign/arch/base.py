@@ -63,8 +63,8 @@ class ArchSpec(Spec):
 
     @model_validator(mode="after")
     def _every_number_has_a_source(self) -> ArchSpec:
+        stated = [path for path, _ in leaves(self, without=_UNSOURCED)]
         numbers = [path for path, _ in self.numbers()]
-        stated = [path for path, _ in leaves(self) if path.split(".")[0] not in _UNSOURCED]
         bare = [path for path in numbers if self.source_of(path) is None]
         idle = [
             key
@@ -84,10 +84,8 @@ class ArchSpec(Spec):
         """Dotted path and value of every number that says something about the machine."""
         return [
             (path, value)
-            for path, value in leaves(self)
-            if isinstance(value, int | float)
-            and not isinstance(value, bool)
-            and path.split(".")[0] not in _UNSOURCED
+            for path, value in leaves(self, without=_UNSOURCED)
+            if isinstance(value, int | float) and not isinstance(value, bool)
         ]
 
     def choices(self) -> list[tuple[str, object]]:
