@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from codesign.config import CodesignError
 from codesign.sparsity.mask import Mask
 from codesign.sparsity.pattern import Pattern
+from codesign.trace.checkpoint_experts import find_experts, router_name
 from codesign.trace.checkpoint_files import Source, open_checkpoint
 from codesign.trace.network import Network, Value
 from codesign.trace.op import Kind, Op, Phase, Trace
@@ -128,6 +129,10 @@ def _find(sources: Mapping[str, Source], weight: str | None) -> Source | None:
         return None
     if weight in sources:
         return sources[weight]
+    if (experts := find_experts(sources, weight)) is not None:
+        return experts
+    if (router := router_name(weight)) in sources:
+        return sources[router]
     inner = weight.partition(".")[2]
     if inner in sources and inner.count(".") > 1:
         return sources[inner]

@@ -267,6 +267,69 @@ def test_a_model_gets_the_masks_of_its_weights(tmp_path: Path, name: str) -> Non
     assert "products_without_weights" not in trace.meta
 
 
+MIXTURES = {
+    "mixtral": ({"num_local_experts": 4, "num_experts_per_tok": 2},
+                "block_sparse_moe", ("w1", "w3", "w2")),
+    "qwen3_moe": ({"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 48,
+                   "head_dim": 16}, "mlp", ("gate_proj", "up_proj", "down_proj")),
+    "stacked": ({"num_local_experts": 4, "num_experts_per_tok": 2}, "mlp", ()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("phase", ["prefill", "decode"])
+@pytest.mark.parametrize("name", list(MIXTURES))
+def test_experts_are_found_one_by_one_or_stacked(tmp_path: Path, name: str, phase: str) -> None:
+    sizes, module, parts = MIXTURES[name]
+    own = {
+        "model_type": "mixtral" if name == "stacked" else name, "hidden_size": 32,
+        "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "num_key_value_heads": 2, "vocab_size": 64, "max_position_embeddings": 64, **sizes,
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(own))
+    gate, up = (torch.stack([pruned(48, 32, "2:4", 2 * i + j) for i in range(4)]) for j in (0, 1))
+    down = torch.stack([pruned(32, 48, "1:4", 20 + i) for i in range(4)])
+    tensors = {f"model.layers.0.{module}.gate.weight": torch.ones(4, 32)}
+    at = f"model.layers.0.{module}.experts"
+    if parts:
+        for i in range(4):
+            for part, stack in zip(parts, (gate, up, down), strict=True):
+                tensors[f"{at}.{i}.{part}.weight"] = stack[i]
+    else:
+        tensors[f"{at}.gate_up_proj"] = torch.cat([gate, up], dim=1)
+        tensors[f"{at}.down_proj"] = down
+    write(tmp_path / "model.safetensors", tensors)
+    size = {"seq": 8} if phase == "prefill" else {"context": 8}
+    trace, weights = extract_with_weights(f"checkpoint:{tmp_path}", phase=phase, real=True, **size)
+    experts = [op for op in trace if op.is_matmul and "experts" in op.name]
+    assert [str(op.b_pattern) for op in experts] == ["2:4", "1:4"]
+    used = experts[0].groups
+    assert used == (4 if phase == "prefill" else 2)
+    both = torch.cat([gate, up], dim=1)[:used].numpy()
+    np.testing.assert_array_equal(weights[str(experts[0].weight)], both)
+    kept = trace.masks[experts[0].name].to_dense()
+    np.testing.assert_array_equal(kept, both.reshape(-1, 32) != 0)
+    np.testing.assert_array_equal(weights[str(experts[1].weight)], down[:used].numpy())
+    assert trace.meta["products_without_weights"] == 5
+
+
+def test_experts_that_are_incomplete_are_named(tmp_path: Path) -> None:
+    own = {
+        "model_type": "mixtral", "hidden_size": 32, "intermediate_size": 48, "vocab_size": 64,
+        "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2,
+        "num_local_experts": 2, "num_experts_per_tok": 2,
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(own))
+    at = "model.layers.0.block_sparse_moe.experts"
+    tensors = {f"{at}.{i}.w1.weight": torch.ones(48, 32) for i in range(2)}
+    write(tmp_path / "model.safetensors", tensors)
+    with pytest.raises(CodesignError, match=r"experts.0.w3.weight is missing"):
+        extract(f"checkpoint:{tmp_path}", phase="prefill", seq=4)
+    tensors |= {f"{at}.0.w3.weight": torch.ones(48, 32), f"{at}.1.w3.weight": torch.ones(4, 4)}
+    write(tmp_path / "model.safetensors", tensors)
+    with pytest.raises(CodesignError, match=r"1.w3.weight: shape \(4, 4\), other experts have"):
+        extract(f"checkpoint:{tmp_path}", phase="prefill", seq=4)
+
+
 def test_files_of_an_index_are_read_together(tmp_path: Path) -> None:
     write(tmp_path / "one.safetensors", {"a.weight": torch.ones(8, 8)})
     write(tmp_path / "two.safetensors", {"b.weight": torch.eye(8)})
