@@ -57,6 +57,28 @@ def sample_groups(rows, cols, n, m, key):
 
 
 @njit(cache=True, nogil=True)
+def thin_rows(packed, cols, n, m, key):
+    """Clear random bits in place until no m neighbouring rows have more than n in a column."""
+    counter = 0
+    for start in range(0, packed.shape[0], m):
+        stop = min(start + m, packed.shape[0])
+        for col in range(cols):
+            byte, place = col >> 3, col & 7
+            count = 0
+            for row in range(start, stop):
+                count += (packed[row, byte] >> place) & 1
+            while count > n:
+                left = _draw(key, counter, count)
+                counter += 1
+                row = start
+                while left or not (packed[row, byte] >> place) & 1:
+                    left -= (packed[row, byte] >> place) & 1
+                    row += 1
+                packed[row, byte] ^= np.uint8(1 << place)
+                count -= 1
+
+
+@njit(cache=True, nogil=True)
 def _count_ones(x):
     """Set bits of a word (Hacker's Delight, section 5-1)."""
     x = x - ((x >> np.uint64(1)) & np.uint64(0x5555555555555555))

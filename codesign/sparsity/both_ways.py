@@ -18,13 +18,13 @@ from codesign.sparsity.base import (
     magnitudes,
     random_keys,
     require_shape,
+    sampling_key,
 )
 from codesign.sparsity.mask import Mask
 from codesign.sparsity.nm import NM
 
 _LISTED = 4
 """Largest m of which all transposable blocks are listed: 90 of them for 2:4."""
-_CHUNK_ELEMENTS = 1 << 20
 _LP_BLOCKS = 64
 """Blocks that share one linear program."""
 
@@ -54,9 +54,10 @@ class _BothWays(NM):
 class DoublePruned(_BothWays):
     """N:M along the columns, then pruned once more N:M along the rows: text `double(2:4)`.
 
-    The backward mask of SLoPe (arXiv 2405.16325, eq. 4.1-4.11 of the thesis). Projection and
-    sampling follow these two steps, which do not keep the largest sum; the density is the one that
-    independent columns give (its lemma, eq. 4.8). Storage has all slots of the first step.
+    The backward mask of SLoPe (arXiv 2405.16325, eq. 4.1-4.11 of the thesis). Projection follows
+    these two steps, which do not keep the largest sum; sampling takes a random choice in both. The
+    density is the one that independent columns give (its lemma, eq. 4.8). Storage has all slots of
+    the first step.
     """
 
     def __str__(self) -> str:
@@ -83,13 +84,13 @@ class DoublePruned(_BothWays):
         return Mask.from_dense(once & twice)
 
     def sample(self, rows: int, cols: int, seed: int) -> Mask:
+        from codesign.kernels.sampling import sample_groups, thin_rows
+
         require_shape(rows, cols)
-        step = max(_CHUNK_ELEMENTS // cols // self.m, 1) * self.m
-        packed = [
-            self.project(random_keys(min(step, rows - first), cols, seed, first_row=first)).packed
-            for first in range(0, rows, step)
-        ]
-        return Mask(rows, cols, np.concatenate(packed))
+        key = sampling_key(seed)
+        packed = sample_groups(rows, cols, self.n, self.m, key)
+        thin_rows(packed, cols, self.n, self.m, ~key)
+        return Mask(rows, cols, packed)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 
 from codesign.config import CodesignError, did_you_mean
 from codesign.sparsity.mask import Mask
-from codesign.sparsity.pattern import NM, Pattern, Split, Tiles, Unstructured, parse_pattern
+from codesign.sparsity.pattern import (
+    NM,
+    DoublePruned,
+    Pattern,
+    Split,
+    Tiles,
+    Unstructured,
+    parse_pattern,
+)
 from codesign.trace.op import Kind, Op, Phase, Trace
 
 Weights = Mapping[str, NDArray[Any]]
@@ -33,7 +41,7 @@ class Method:
     `forward` and `backward_data` prune the weights, each along its own reduction; `output_gradient`
     prunes the gradient that backward-data reads; `backward_weight` prunes the gradient that the
     weight gradient reads, along the rows of the batch. `nested` takes the backward mask out of the
-    forward one.
+    forward one, so that N:M becomes double-pruned N:M in backward-data.
     """
 
     forward: bool = False
@@ -306,6 +314,8 @@ def _prune(op: Op, pattern: Pattern, method: Method) -> Op:
         if method.output_gradient:
             return replace(op, a_pattern=pattern)
         turned = pattern if isinstance(pattern, NM) else pattern.transpose()
+        if method.nested and type(pattern) is NM and not pattern.is_dense:
+            turned = DoublePruned(pattern.n, pattern.m)
         return replace(op, b_pattern=turned) if method.backward_data else op
     return replace(op, b_pattern=pattern) if method.backward_weight else op
 

@@ -27,6 +27,15 @@ def test_sampling_n_of_m(n, m):
         assert to_bits(packed, cols) == expected
 
 
+@pytest.mark.parametrize(("n", "m"), [(1, 2), (2, 4), (1, 8), (3, 5), (2, 16)])
+def test_thinning_along_the_rows(n, m):
+    for key, (rows, cols) in enumerate(SHAPES):
+        packed = sampling.sample_count(rows, cols, rows * cols * 2 // 3, np.uint64(key))
+        expected = twin.thinned(to_bits(packed, cols), n, m, key)
+        sampling.thin_rows(packed, cols, n, m, np.uint64(key))
+        assert to_bits(packed, cols) == expected
+
+
 def test_sampling_an_exact_count():
     for key, (rows, cols) in enumerate(SHAPES):
         size = rows * cols

@@ -39,6 +39,18 @@ def sampled_groups(rows, cols, n, m, key):
     return bits
 
 
+def thinned(bits, n, m, key):
+    """Of every m rows, columns that keep more than n lose random ones, one after the other."""
+    bits = [row[:] for row in bits]
+    counter = 0
+    for start in range(0, len(bits), m):
+        for j in range(len(bits[0])):
+            while len(kept := [i for i in range(start, len(bits))[:m] if bits[i][j]]) > n:
+                bits[kept[draw(key, counter, len(kept))]][j] = False
+                counter += 1
+    return bits
+
+
 def sampled_count(rows, cols, kept, key):
     """Independent elements first, then one after the other until the count is right.
 
