@@ -10,6 +10,7 @@ from typing import Literal
 from codesign.accuracy.published import Point, allows, every_point, published_name
 from codesign.config import CodesignError, did_you_mean
 from codesign.sparsity.pattern import NM, Pattern, parse_pattern
+from codesign.trace.transform import is_change
 
 Source = Literal["measured", "proxy", "published"]
 SOURCES: tuple[Source, ...] = ("measured", "proxy", "published")
@@ -72,7 +73,9 @@ def accuracy_of(
             f"accuracy is {', '.join(SOURCES[:-1])} or {SOURCES[-1]}, not {source[:40]!r}"
             + (f"; did you mean {hint!r}?" if hint else "")
         )
-    design = parse_pattern(pattern or "dense") if not isinstance(pattern, Pattern) else pattern
+    if isinstance(pattern, str) and is_change(pattern):
+        return None
+    design = pattern if isinstance(pattern, Pattern) else parse_pattern(pattern or "dense")
     required = parse_pattern(machine) if isinstance(machine, str) else machine
     if source == "published":
         found = _published(published_name(model_name), method)

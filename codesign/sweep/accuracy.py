@@ -1,42 +1,48 @@
-"""The accuracy of a design, from whatever the package has for the kind that a sweep asks for."""
+"""The accuracy of a design, of the kind that a sweep asks for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
+from codesign.accuracy import accuracy_of as look_up
+from codesign.accuracy import why_none
+from codesign.accuracy.lookup import STORE
 from codesign.arch.base import AnyMachine
 from codesign.config import CodesignError
 from codesign.trace.op import Trace
 
-_SOURCES = "codesign.accuracy"
 FIGURES = ("accuracy", "accuracy_drop")
 
 
 def accuracy_of(
     kind: str, trace: Trace, machine: AnyMachine, config: Mapping[str, Any]
 ) -> dict[str, float]:
-    """Accuracy and its loss against the dense model, as fractions.
+    """`accuracy`, a fraction, and `accuracy_drop`, positive when worse than dense.
 
-    Raises CodesignError where the package has no source of this kind, or the source has no figure
+    A metric that is no fraction, such as perplexity, has only the drop, in its own unit; a source
+    that does not say what dense is has no drop. Raises CodesignError where the source has no figure
     for the model, method and pattern.
     """
-    require_source(kind)
-    found = import_module(f"{_SOURCES}.{kind}").accuracy_of(trace, machine, config)
-    return {name: float(found[name]) for name in FIGURES}
+    sparsity = config["sparsity"]
+    asked = kind, trace.name, sparsity["method"], sparsity["pattern"]
+    found = look_up(*asked, machine)
+    if found is None:
+        raise CodesignError(why_none(*asked))
+    figures = {}
+    if found.value is not None and found.is_share:
+        figures["accuracy"] = found.value
+    if found.drop is not None:
+        figures["accuracy_drop"] = found.drop
+    if not figures:
+        raise CodesignError(f"{found.citation} says neither a fraction nor what is lost")
+    return figures
 
 
 def require_source(kind: str) -> None:
-    """Raise CodesignError unless the package has a source of this kind of accuracy."""
-    if find_spec(_SOURCES) is None or find_spec(f"{_SOURCES}.{kind}") is None:
+    """Raise CodesignError unless there is something to look that kind of accuracy up in."""
+    if kind != "published" and not STORE.is_file():
         raise CodesignError(
-            f"accuracy: {kind} has no source in this version of codesign; leave `accuracy` out, "
-            "and `accuracy` and `accuracy_drop` out of metrics and constraints"
-        )
-    if not hasattr(import_module(f"{_SOURCES}.{kind}"), "accuracy_of"):
-        raise CodesignError(
-            f"accuracy: {kind} has no source in this version of codesign for a single design; "
-            "leave `accuracy` out, and `accuracy`, `accuracy_drop` out of metrics and constraints"
+            f"accuracy: {kind} reads {STORE}, which is not there; measure with `codesign accuracy "
+            "run`, or take accuracy: published"
         )
