@@ -14,7 +14,15 @@ from pydantic import Field
 from codesign.config import Spec
 from codesign.kernels.tensor_core import choose_tiles
 from codesign.schedule.program import Int64
-from codesign.sparsity.pattern import NM, Block, Columns, Pattern, Rows, Unstructured
+from codesign.sparsity.pattern import (
+    NM,
+    Block,
+    Columns,
+    Pattern,
+    Rows,
+    ScaledGroups,
+    Unstructured,
+)
 from codesign.trace.op import Op, ceil_bytes
 from codesign.units import BITS_PER_BYTE, DTypeName, dtype_bits
 
@@ -25,6 +33,8 @@ _SUMS_OF_A_TILE = 128 * 256
 """Sums that the registers of one thread block hold."""
 _SCALE_BITS_PER_INT4 = 16 / 128
 """One 16-bit scale for each 128 weights, as AWQ, GPTQ and Marlin store them."""
+_BITS_OF_A_GROUP = 3 * 16
+"""Scale, zero point and column of a group that is kept, 16 bits each, as GQSA stores them."""
 
 
 class KernelLibrary(Spec):
@@ -83,10 +93,13 @@ DENSE_FORM = Form()
 def form_of(pattern: Pattern, a_dtype: str, b_dtype: str, *, sparse_mma: bool) -> Form:
     """The way in which the kernels of a GPU run a pattern of B; dense where they gain nothing."""
     bits = dtype_bits(a_dtype)
-    if dtype_bits(b_dtype) < bits:
-        packed = (dtype_bits(b_dtype) + _SCALE_BITS_PER_INT4) / bits
-        return Form("grouped", b_share=packed, unpack_bytes=bits / BITS_PER_BYTE)
     density = pattern.density
+    if dtype_bits(b_dtype) < bits:
+        packed = dtype_bits(b_dtype) + _SCALE_BITS_PER_INT4
+        if isinstance(pattern, ScaledGroups):
+            per_group = dtype_bits(b_dtype) + _BITS_OF_A_GROUP / pattern.block_cols
+            packed = density * per_group
+        return Form("grouped", b_share=packed / bits, unpack_bytes=bits / BITS_PER_BYTE)
     match pattern:
         case NM(axis="in") if (pattern.n, pattern.m) == (2, 4) and sparse_mma:
             return Form("2:4", b_share=0.5 + 1 / bits, rate=2.0)

@@ -48,6 +48,7 @@ from codesign.schedule.program import Int64, Order, Program, Steps, Unit
 from codesign.schedule.streaming import DRAM, DRAM_WRITE, MAC
 from codesign.schedule.streaming import DRAM_READ as READ_ACTION
 from codesign.sparsity.mask import Mask
+from codesign.sparsity.pattern import ScaledGroups
 from codesign.trace.op import Kind, Op
 from codesign.trace.sparsify import effective_macs
 from codesign.units import HZ_PER_MHZ, PJ_PER_J, DTypeName
@@ -133,6 +134,13 @@ class TensorCore(Machine[TensorCoreSpec]):
 
     def exploits(self, op: Op) -> bool:
         return op.is_matmul and self.form(op) != DENSE_FORM
+
+    def note(self, op: Op) -> str | None:
+        if not op.is_matmul or op.b_pattern.is_dense or self.form(op).name != "grouped":
+            return super().note(op)
+        if isinstance(op.b_pattern, ScaledGroups):
+            return f"{op.b_pattern} on {self.spec.name}: loads kept groups, multiplies all of them"
+        return f"{op.b_pattern} runs dense on {self.spec.name}, which unpacks all of {op.b_dtype}"
 
     def needs_mask(self, op: Op, fidelity: Fidelity) -> bool:
         return super().needs_mask(op, fidelity) and self.form(op).name in _MASKED

@@ -121,6 +121,20 @@ def test_int4_weights_speed_up_decoding_by_their_bytes():
     assert 2 < long / short <= 16 / (4 + 16 / 128) + 0.01
 
 
+def test_quantised_groups_are_loaded_where_they_are_kept_and_results_say_so():
+    machine = load_arch("a100_sxm_80gb")
+    op = replace(gemm(8, 1024, 1024).ops[0], b_dtype="int4")
+    for text, bits, said in (
+        ("gqsa(16, 0.5)", (4 + 3 * 16 / 16) / 2, "loads kept groups, multiplies all"),
+        ("unstructured(0.5)", 4 + 16 / 128, "runs dense on a100_sxm_80gb, which unpacks all"),
+    ):
+        sparse = replace(op, b_pattern=parse_pattern(text))
+        assert machine.stored_bytes(sparse, Sparse()) == int(1024 * 1024 * bits / 8)
+        assert machine.executed_macs(sparse, Sparse()) == op.macs
+        assert said in str(machine.note(sparse))
+    assert machine.note(op) is None
+
+
 def test_uneven_blocks_take_longer_than_even_ones():
     machine = load_arch("h200")
     trace = gemm(1024, 8192, 4096, "block(64x64, 0.75)")
