@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from codesign.cli import options
+from codesign.cli.accuracies import Accuracies, accuracy_options, look_up
 from codesign.cli.console import aligned, in_unit, print_json, show, table
 from codesign.cli.progress import portion, progress_bar
 from codesign.cli.suggest import unknown
@@ -41,6 +42,7 @@ class Cell:
 @options.set_values
 @options.fidelity
 @options.seed
+@accuracy_options
 @options.as_json
 @options.output_folder
 @options.quiet
@@ -54,6 +56,8 @@ def command(
     assignments: tuple[str, ...],
     fidelity: str,
     seed: int,
+    accuracy_kind: str | None,
+    max_drop: float | None,
     as_json: bool,
     output: Path | None,
     quiet: bool,
@@ -62,6 +66,8 @@ def command(
 
     Every --arch runs with every --sparsity; a --set applies to all machines.
     """
+    if max_drop is not None and accuracy_kind is None:
+        raise click.UsageError("--max-drop needs --accuracy: measured, proxy or published")
     from codesign.cli import inputs
 
     cells = [Cell(arch, sparsity) for arch in archs for sparsity in sparsities or ("dense",)]
@@ -70,6 +76,16 @@ def command(
     folder = inputs.report_folder(output)
     machines = {arch: inputs.read_machine(arch, assignments) for arch in archs}
     dense = inputs.read_trace(workload, size)
+    accuracies = left_out = None
+    if accuracy_kind is not None:
+        patterns = list(dict.fromkeys(cell.sparsity for cell in cells))
+        accuracies = look_up(accuracy_kind, dense.name, patterns, placement.method)
+        reference = cells[first]
+        left_out = [
+            c for c in cells if c != reference and not accuracies.within(c.sparsity, max_drop)
+        ]
+        cells = [c for c in cells if c not in left_out]
+        first = cells.index(reference)
     traces = {cell.sparsity: inputs.make_sparse(dense, cell.sparsity, placement) for cell in cells}
     from codesign.evaluate import evaluate
     from codesign.report.study import study
@@ -79,12 +95,17 @@ def command(
         for number, cell in enumerate(cells):
             trace, machine = traces[cell.sparsity], machines[cell.arch]
             part = portion(progress, f"{cell.arch} {cell.sparsity}", number, len(cells))
-            results.append(evaluate(trace, machine, fidelity=fidelity, seed=seed, progress=part))
+            result = evaluate(trace, machine, fidelity=fidelity, seed=seed, progress=part)
+            share = None if accuracies is None else accuracies.share(cell.sparsity)
+            results.append(replace(result, accuracy=share))
     (scenario,) = study(results, first, together=True).scenarios
+    patterns = [cell.sparsity for cell in cells]
     if as_json:
-        print_json(_plain(scenario))
+        print_json(_plain(scenario) | _plain_accuracies(scenario, accuracies, patterns, left_out))
     else:
-        _show(scenario)
+        _show(scenario, accuracies, patterns)
+        for cell in left_out or ():
+            show(f"left out by --max-drop {max_drop:g}: {cell.arch} · {cell.sparsity}")
     if folder is not None:
         title = f"{workload} on {' and '.join(archs)}"
         inputs.leave_report(results, folder, title, quiet=quiet, baseline=first)
@@ -139,7 +160,24 @@ def _plain(scenario: Scenario) -> dict[str, Any]:
     }
 
 
-def _show(scenario: Scenario) -> None:
+def _plain_accuracies(
+    scenario: Scenario,
+    accuracies: Accuracies | None,
+    patterns: Sequence[str],
+    left_out: Sequence[Cell] | None,
+) -> dict[str, Any]:
+    if accuracies is None:
+        return {}
+    return {
+        "accuracies": [
+            {"label": run.label, "accuracy": accuracies.plain(pattern)}
+            for run, pattern in zip(scenario.runs, patterns, strict=True)
+        ],
+        "left_out": [{"arch": cell.arch, "sparsity": cell.sparsity} for cell in left_out or ()],
+    }
+
+
+def _show(scenario: Scenario, accuracies: Accuracies | None, patterns: Sequence[str]) -> None:
     from codesign.cli.tables import notes
     from codesign.report import quantities as q
     from codesign.report.answer import explanation
@@ -151,9 +189,12 @@ def _show(scenario: Scenario) -> None:
     energy_unit, energies = in_unit([result.energy_j for result in results], "J")
     areas = aligned([result.area_mm2 for result in results])
     grid = table(
-        "machine · sparsity", time_unit, "speed", energy_unit, "energy", "EDP", "mm²", "used"
-    )
-    for run, time, energy, mm2 in zip(scenario.runs, times, energies, areas, strict=True):
+        "machine · sparsity", time_unit, "speed", energy_unit, "energy", "EDP", "mm²", "used",
+        *(() if accuracies is None else ("accuracy",)),
+    )  # fmt: skip
+    for run, time, energy, mm2, pattern in zip(
+        scenario.runs, times, energies, areas, patterns, strict=True
+    ):
         mark = {name: "*" if run.label in labels else " " for name, labels in best.items()}
         grid.add_row(
             run.label,
@@ -164,6 +205,7 @@ def _show(scenario: Scenario) -> None:
             q.ratio(scenario.ratio(run, EDP)) + mark[EDP.name],
             mm2 + mark[AREA.name],
             q.share(run.result.utilisation),
+            *(() if accuracies is None else (accuracies.column(pattern),)),
         )
     head = scenario.baseline.result
     show(f"{scenario.title} · {head.fidelity} fidelity", bold=True)
@@ -178,6 +220,8 @@ def _show(scenario: Scenario) -> None:
         value = metric.text(metric.value(winners[0].result)) if winners else ""
         ranking.add_row(f"least {metric.name}", value, said)
     show(ranking)
+    if accuracies is not None:
+        accuracies.tell(scenario, patterns)
     show("\nwhat bounds it, by share of the time", bold=True)
     for run in scenario.runs:
         show(f"{run.label}: {explanation(scenario, run)}")
