@@ -29,7 +29,10 @@ UNITS = (
     "_efficiency", "_factor", "exponent", "tolerance",
 )  # fmt: skip
 FRACTIONS = {"overlap", "sharing", "sustained"}
-DEFINED_IN_PACKAGE = {"tilings": "codesign/schedule/fitting.py"}
+DEFINED_IN_PACKAGE = {
+    "tilings": "codesign/schedule/fitting.py",
+    "outlines": "codesign/schedule/folds.py",
+}
 """Kernels whose slow definition is itself part of the package, which other machines use."""
 COUNTS = {
     "partitions",
