@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from codesign.arch.parts import (
     DOUBTFUL,
@@ -43,6 +43,8 @@ class Fidelity(StrEnum):
 
 
 _UNSOURCED = ("sources", "anchors")
+SOURCES_ARE_KNOWN = object()
+"""Context of a validation whose input has numbers at the same paths as one that was valid."""
 
 
 class ArchSpec(Spec):
@@ -62,7 +64,9 @@ class ArchSpec(Spec):
     anchors: tuple[Anchor, ...] = ()
 
     @model_validator(mode="after")
-    def _every_number_has_a_source(self) -> ArchSpec:
+    def _every_number_has_a_source(self, info: ValidationInfo) -> ArchSpec:
+        if info.context is SOURCES_ARE_KNOWN:
+            return self
         stated = [path for path, _ in leaves(self, without=_UNSOURCED)]
         numbers = [path for path, _ in self.numbers()]
         bare = [path for path in numbers if self.source_of(path) is None]

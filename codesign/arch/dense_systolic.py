@@ -92,6 +92,9 @@ class DenseSystolic(SystolicMachine[DenseSystolicSpec]):
     def needs_mask(self, op: Op, fidelity: Fidelity) -> bool:
         return False
 
+    def lane_counts(self, op: Op) -> tuple[int, int] | None:
+        return None if self.idealised else (1, 1)
+
     def mappings(self, op: Op) -> Sequence[Mapping]:
         if not (op.is_matmul and self.idealised):
             return super().mappings(op)

@@ -106,9 +106,6 @@ class Sat(SystolicMachine[SatSpec]):
         """The pattern that the elements' muxes serve: of B, or of A where B is dense."""
         return op.a_pattern if op.b_pattern.is_dense else op.b_pattern
 
-    def exploits(self, op: Op) -> bool:
-        return self.group(op) > 1
-
     def needs_mask(self, op: Op, fidelity: Fidelity) -> bool:
         if self.group(op) == 1 or op.b_pattern.is_dense or fidelity is Fidelity.TILE:
             return False
@@ -146,9 +143,9 @@ class Sat(SystolicMachine[SatSpec]):
         group = self.group(op)
         if group == 1:
             return super().lanes(op, sparse, fidelity)
-        exact = self._exact_count(op)
-        if sparse.mask is None and exact is not None:
-            return self._uniform(op, group, exact)
+        counts = self.lane_counts(op)
+        if sparse.mask is None and counts is not None:
+            return self._uniform(op, group, counts)
         if fidelity is Fidelity.TILE or sparse.mask is None:
             return Lanes(group, self._spread(op, self._patch(op, sparse.mask)))
         products = [
@@ -157,13 +154,24 @@ class Sat(SystolicMachine[SatSpec]):
         ]
         return Lanes(group, np.maximum(1, np.stack(products)))
 
-    def _uniform(self, op: Op, group: int, count: int) -> Lanes:
-        rest = op.k % group
-        if rest == 0 or rest >= count:
-            return Lanes(group, np.full((1, 1, 1), max(1, count), dtype=np.int64))
-        slots = np.full((1, -(-op.n // self.spec.array.cols), -(-op.k // group)), count)
+    def lane_counts(self, op: Op) -> tuple[int, int] | None:
+        group = self.group(op)
+        if group == 1:
+            return 1, 1
+        exact = self._exact_count(op)
+        if exact is None:
+            return None
+        count, rest = max(1, exact), op.k % group
+        return count, min(count, rest) if rest else count
+
+    def _uniform(self, op: Op, group: int, counts: tuple[int, int]) -> Lanes:
+        count, rest = counts
+        if rest == count:
+            return Lanes(group, np.full((1, 1, 1), count, dtype=np.int64))
+        blocks = -(-op.n // self.spec.array.cols)
+        slots = np.full((1, blocks, -(-op.k // group)), count, dtype=np.int64)
         slots[..., -1] = rest
-        return Lanes(group, np.maximum(1, slots).astype(np.int64))
+        return Lanes(group, slots)
 
     def _patch(self, op: Op, mask: Mask | None) -> Int64:
         """Slowest lanes of a corner of the mask, or of a small sample of the pattern."""
@@ -212,8 +220,15 @@ class Sat(SystolicMachine[SatSpec]):
     def loaded_density(self, op: Op) -> float:
         return 1.0 if self.selected_at_use(op) else self.held_density(op)
 
+    def moves_b_dense(self, op: Op) -> bool:
+        return self.selected_at_use(op) or op.b_pattern.is_dense
+
+    @property
+    def select_lanes(self) -> int:
+        return self.spec.sore.lanes
+
     def b_bytes(self, op: Op, table: TileTable, stored: Int64) -> Int64:
-        if self.selected_at_use(op) or op.b_pattern.is_dense:
+        if self.moves_b_dense(op):
             return bytes_of(table.groups * table.n * table.k, op.b_dtype)
         return super().b_bytes(op, table, stored)
 
@@ -230,7 +245,7 @@ class Sat(SystolicMachine[SatSpec]):
     def _selection(self, op: Op, rows: Int64, k: Int64) -> Selection:
         group = self.group(op)
         groups = rows * -(-k // group)
-        busy = -(-groups // self.spec.sore.lanes) * group
+        busy = -(-groups // self.select_lanes) * group
         return Selection(SORE.name, "sore_compare", busy, rows * k)
 
     def stored_bytes(self, op: Op, sparse: Sparse) -> int:

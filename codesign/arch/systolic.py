@@ -1,6 +1,4 @@
-"""What systolic machines share: scratchpads around an array, vector lanes beside it, a link to
-DRAM.
-"""
+"""What systolic machines share: scratchpads around an array, vector lanes, a link to DRAM."""
 
 from __future__ import annotations
 
@@ -11,10 +9,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
+from operator import itemgetter
 from typing import ClassVar, TypeVar
 
 import numpy as np
 
+from codesign.arch import systolic_outlines
 from codesign.arch.base import (
     Candidates,
     Fidelity,
@@ -69,14 +69,11 @@ from codesign.trace.op import Op, Phase, ceil_bytes
 
 VECTOR = Unit("vector")
 
-
 S = TypeVar("S", bound=SystolicSpec)
 
 
 class SystolicMachine(Machine[S]):
-    """Lowers products to folds of an array behind double-buffered scratchpads, the rest to vector
-    lanes.
-    """
+    """Lowers products to folds of an array behind double buffers, the rest to vector lanes."""
 
     actions: ClassVar[tuple[str, ...]] = (
         DRAM_READ, DRAM_WRITE, MAC, "register",
@@ -98,6 +95,8 @@ class SystolicMachine(Machine[S]):
             return "imbalance" if self.needs_mask(op, Fidelity.ROW) else "underfilled"
         return label
 
+    outliner = systolic_outlines
+
     @property
     @abstractmethod
     def array(self) -> Array:
@@ -118,6 +117,10 @@ class SystolicMachine(Machine[S]):
     def lanes(self, op: Op, sparse: Sparse, fidelity: Fidelity) -> Lanes:
         """Cycles of every group of the reduction."""
         return Lanes(1, np.ones((1, 1, 1), dtype=np.int64))
+
+    def lane_counts(self, op: Op) -> tuple[int, int] | None:
+        """Cycles of a full group of the reduction and of one cut short, if no mask decides."""
+        return None
 
     def units(self) -> tuple[Unit, ...]:
         return (DRAM, STATIONARY_LOAD, ARRAY, VECTOR)
@@ -186,17 +189,13 @@ class SystolicMachine(Machine[S]):
             layout = self.layout(laid, dataflow)
             best = quickest_tiling(laid, self.budget(laid, dataflow), layout)
             if best is not None:
-                cycles, tiling = best
-                found.append((cycles, dataflow, tiling.swapped() if dataflow == "is" else tiling))
+                found.append((best[0], _mapping(dataflow, best[1])))
         if not found:
             raise CodesignError(
                 f"{self.spec.name}: the scratchpads are too small for one tile of {op.name} "
                 f"({op.m}x{op.n}x{op.k}); enlarge buffers.input, buffers.weight or buffers.output"
             )
-        found.sort(key=lambda row: row[0])
-        return tuple(
-            Mapping(dataflow, t.m, t.n, t.k, t.groups, t.order) for _, dataflow, t in found
-        )
+        return tuple(mapping for _, mapping in sorted(found, key=itemgetter(0)))
 
     def candidates(self, op: Op, sparse: Sparse, *, every: bool = False) -> Candidates:
         if not op.is_matmul:
@@ -222,16 +221,10 @@ class SystolicMachine(Machine[S]):
                     least_cycles=least_cycles(laid, tilings, must, least),
                     least_bytes=least_bytes(laid, tilings, must),
                     likely_cycles=likely,
-                    at=partial(self._mapping, dataflow, tilings),
+                    at=partial(_mapping_at, dataflow, tilings),
                 )
             )
         return joined_candidates(found)
-
-    @staticmethod
-    def _mapping(dataflow: str, tilings: Tilings, place: int) -> Mapping:
-        tiling = tilings.at(place)
-        t = tiling.swapped() if dataflow == "is" else tiling
-        return Mapping(dataflow, t.m, t.n, t.k, t.groups, t.order)
 
     def least_slots(self, op: Op) -> int:
         """Cycles that every group of the reduction takes at least."""
@@ -326,6 +319,15 @@ class SystolicMachine(Machine[S]):
         """Bytes of B that each tile loads, from the values that its lanes hold."""
         return -(-stored * self.stored_bits(op) // 8)
 
+    def moves_b_dense(self, op: Op) -> bool:
+        """Whether the whole of B crosses the link, whatever its lanes hold."""
+        return False
+
+    @property
+    def select_lanes(self) -> int:
+        """Groups that a unit of `a_selection` or `b_selection` selects from at once."""
+        return 1
+
     def a_selection(self, op: Op, table: TileTable) -> Selection | None:
         """A unit that A passes on its way from memory, if any."""
         return None
@@ -386,3 +388,12 @@ class SystolicMachine(Machine[S]):
 
     def components(self) -> Sequence[Component]:
         return systolic_components(self.spec, self.array)
+
+
+def _mapping(dataflow: str, laid: Tiling) -> Mapping:
+    t = laid.swapped() if dataflow == "is" else laid
+    return Mapping(dataflow, t.m, t.n, t.k, t.groups, t.order)
+
+
+def _mapping_at(dataflow: str, tilings: Tilings, place: int) -> Mapping:
+    return _mapping(dataflow, tilings.at(place))

@@ -8,12 +8,15 @@ import numpy as np
 from numba import njit
 
 (
-    M, N, K, GROUPS, B_SHARED, N_GRANULE, K_GRANULE, ROW_GRANULE, A_BUDGET, B_BUDGET, C_BUDGET,
-    SUM_BYTES, A_NUMERATOR, A_DENOMINATOR, WINDOW, BATCH, IN_H, IN_W, CHANNELS, KERNEL_H, STRIDE_H,
-    OUT_H, OUT_W, DILATION_H, ROWS, COLS, ACCUMULATE, INTERLEAVE, FEED, LOAD, DRAIN, GROUP, A_BYTES,
-    C_BYTES, LATENCY, HOLDS_SUMS, INTEGERS,
-) = range(37)  # fmt: skip
-"""Places of the integers that describe a product, its budget and its array."""
+    M, N, K, GROUPS, B_SHARED, ROW_GRANULE, A_NUMERATOR, A_DENOMINATOR, WINDOW, BATCH, IN_H, IN_W,
+    CHANNELS, KERNEL_H, STRIDE_H, OUT_H, OUT_W, DILATION_H, A_BYTES, C_BYTES, OF_PRODUCT,
+) = range(21)  # fmt: skip
+"""Places of the integers that describe a product alone."""
+(
+    GROUP, HOLDS_SUMS, N_GRANULE, K_GRANULE, A_BUDGET, B_BUDGET, C_BUDGET, SUM_BYTES, ROWS, COLS,
+    ACCUMULATE, INTERLEAVE, FEED, LOAD, DRAIN, LATENCY, INTEGERS,
+) = range(OF_PRODUCT, OF_PRODUCT + 17)  # fmt: skip
+"""Places of those that describe its lanes, its budget and its array."""
 
 NO_WINDOW, ROWS_ARE_PIXELS, ROWS_ARE_DEPTHS = 0, 1, 2
 """What the rows of A stand for: themselves, output pixels, or positions of a window."""
@@ -217,3 +220,16 @@ def cheapest_tiling(p, b_width, slots, b_bytes, bandwidth, slack):
         ):
             best = i
     return cycles[best], sizes[best].copy()
+
+
+@njit(cache=True, nogil=True)
+def cheapest_tilings(products, floats, bandwidth, slack):
+    """`cheapest_tiling` of every row of INTEGERS, with its row of (b_width, slots, b_bytes)."""
+    cycles = np.empty(len(products))
+    sizes = np.empty((len(products), 5), dtype=np.int64)
+    for i in range(len(products)):
+        b_width, slots, b_bytes = floats[i]
+        cycles[i], sizes[i] = cheapest_tiling(
+            products[i], b_width, slots, b_bytes, bandwidth, slack
+        )
+    return cycles, sizes

@@ -46,11 +46,11 @@ class Tilings:
         )  # fmt: skip
 
 
-def quickest_tiling(op: Op, budget: Budget, layout: Layout) -> tuple[float, Tiling] | None:
-    """What `fitting.best_tiling` finds with the costs of `estimate.estimate`, in less time."""
-    array, link, conv = layout.array, layout.link, op.conv
+def product_integers(op: Op) -> tuple[int, ...]:
+    """The integers of the search for tilings that describe a product alone."""
     numerator, denominator = DTYPE_BYTES[op.a_dtype]
     window: tuple[int, ...] = (kernel.NO_WINDOW, 1, 1, 1, 1, 1, 1, 1, 1, 1)
+    conv = op.conv
     if conv is not None:
         depths = op.phase is Phase.BACKWARD_WEIGHT
         window = (
@@ -58,29 +58,45 @@ def quickest_tiling(op: Op, budget: Budget, layout: Layout) -> tuple[float, Tili
             conv.batch, conv.in_h, conv.in_w, conv.in_channels // conv.groups, conv.kernel_h,
             conv.stride_h, conv.out_h, conv.out_w, conv.input_dilation_h,
         )  # fmt: skip
+    return (
+        op.m, op.n, op.k, op.groups, op.b_shared, row_granule(op), numerator, denominator, *window,
+        op.a_bytes, op.c_bytes,
+    )  # fmt: skip
+
+
+def stored_width(op: Op, density: float) -> float:
+    """Bytes that a value of B takes in a scratchpad, over all of its dense values."""
+    return ceil_bytes(8, op.b_dtype) / 8 * density
+
+
+def quickest_tiling(op: Op, budget: Budget, layout: Layout) -> tuple[float, Tiling] | None:
+    """What `fitting.best_tiling` finds with the costs of `estimate.estimate`, in less time."""
+    array, link = layout.array, layout.link
     integers = np.array(
         (
-            op.m, op.n, op.k, op.groups, op.b_shared, budget.n_granule, budget.k_granule,
-            row_granule(op), budget.a_bytes, budget.b_bytes, budget.c_bytes, budget.sum_bytes,
-            numerator, denominator, *window, array.rows, array.cols, array.accumulate_latency,
-            array.interleave, array.feed_slots, array.load_cycles_per_slot,
-            array.drain_cycles_per_row, layout.group, layout.a_bytes, layout.c_bytes,
-            link.latency_cycles, layout.holds_sums,
+            *product_integers(op), layout.group, layout.holds_sums, budget.n_granule,
+            budget.k_granule, budget.a_bytes, budget.b_bytes, budget.c_bytes, budget.sum_bytes,
+            array.rows, array.cols, array.accumulate_latency, array.interleave, array.feed_slots,
+            array.load_cycles_per_slot, array.drain_cycles_per_row, link.latency_cycles,
         ),
         dtype=np.int64,
     )  # fmt: skip
+    integers[kernel.A_BYTES], integers[kernel.C_BYTES] = layout.a_bytes, layout.c_bytes
     cycles, sizes = kernel.cheapest_tiling(
         integers,
-        ceil_bytes(8, op.b_dtype) / 8 * budget.b_density,
+        stored_width(op, budget.b_density),
         float(layout.slots),
         float(layout.b_bytes),
         float(link.bytes_per_cycle or 0.0),
         SLACK,
     )
-    if cycles < 0:
-        return None
+    return None if cycles < 0 else (float(cycles), tiling_of(sizes))
+
+
+def tiling_of(sizes: Int64) -> Tiling:
+    """The tiling of a kernel's row (m, n, k, groups, is "mn")."""
     m, n, k, groups, mn = sizes.tolist()
-    return float(cycles), Tiling(m, n, k, groups, "mn" if mn else "nm")
+    return Tiling(m, n, k, groups, "mn" if mn else "nm")
 
 
 def estimates(op: Op, t: Tilings, layout: Layout) -> tuple[Float, Float]:

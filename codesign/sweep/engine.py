@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from codesign import __version__
 from codesign.arch import families
-from codesign.arch.base import AnyMachine, Fidelity
+from codesign.arch.base import SOURCES_ARE_KNOWN, AnyMachine, Fidelity
 from codesign.config import CodesignError, Document, Spec, fingerprint, load_spec
 from codesign.metrics.objective import chooser
 from codesign.sweep.accuracy import accuracy_of
@@ -153,6 +153,7 @@ class Engine:
 
 def _quick_spec(kind: type[Spec], data: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
     """What load_spec makes of values at paths that the file has; None where it has to say more."""
+    context: object = SOURCES_ARE_KNOWN
     copied: dict[str, Any] = dict(data)
     fresh: dict[tuple[str, ...], dict[str, Any]] = {(): copied}
     for path, value in values.items():
@@ -168,8 +169,14 @@ def _quick_spec(kind: type[Spec], data: Mapping[str, Any], values: Mapping[str, 
             inner = fresh[place]
         if last not in inner or isinstance(inner[last], dict | list):
             return None
+        if not (_is_number(inner[last]) and _is_number(value)):
+            context = None
         inner[last] = value
     try:
-        return kind.model_validate_json(json.dumps(copied))
+        return kind.model_validate_json(json.dumps(copied), context=context)
     except (ValidationError, ValueError, TypeError):
         return None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -4,9 +4,8 @@ operator.
 
 from __future__ import annotations
 
-from collections.abc import Mapping as MappingABC
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from typing import Any
@@ -16,23 +15,27 @@ import numpy as np
 from codesign.arch.base import AnyMachine, Fidelity, Mapping
 from codesign.evaluate import Chooser, Lowered, lower
 from codesign.mapper.bounds import roofline
-from codesign.metrics.area import area_table, standing_power_w
-from codesign.metrics.energy import energy_table
-from codesign.metrics.tally import tally
-from codesign.schedule.program import Int64, Program
-from codesign.sim import Linked, Timeline, link, simulate
+from codesign.schedule.program import Program
+from codesign.sim import Linked, link
 from codesign.sparsity.mask import Mask
+from codesign.sweep.outlined import Outlined
+from codesign.sweep.plan import Plan, make_plan
 from codesign.sweep.reads import ReadMemo, View
+from codesign.sweep.totals import (
+    FIGURES,
+    OpCosts,
+    Prices,
+    Run,
+    add_up,
+    counts_of,
+    ordered_parts,
+    prices_of,
+    run_of,
+)
 from codesign.trace.op import Op, Trace
 from codesign.trace.sparsify import effective_macs
-from codesign.units import FLOP_PER_MAC, HZ_PER_MHZ, PJ_PER_J, TERA
 
-FIGURES = (
-    "cycles", "latency_s", "energy_j", "area_mm2", "power_w", "edp_js", "macs", "effective_macs",
-    "executed_macs", "utilisation", "dense_tops", "effective_tops", "peak_tops", "dram_bytes",
-    "roofline_cycles", "parameters",
-)  # fmt: skip
-"""Fields of a Result that a sweep can use; all are numbers."""
+__all__ = ["FIGURES", "Evaluator"]
 
 _STEPS_KEPT = 3_000_000
 _SKELETON_STEPS = 20_000
@@ -61,20 +64,6 @@ class OpCost:
 
 
 @dataclass(frozen=True)
-class Prices:
-    """What a machine's actions, area and time cost."""
-
-    number: int
-    pj: MappingABC[str, tuple[str, float]]
-    """Part and energy by action."""
-    memories: MappingABC[str, bool]
-    """Whether the memory of an action is off chip."""
-    area_mm2: float
-    power_w: MappingABC[str, float]
-    """Drawn at all times, by part."""
-
-
-@dataclass(frozen=True)
 class _Work:
     """How operators are laid on a machine of a family."""
 
@@ -91,20 +80,12 @@ class _Work:
         return lower(op, mask, machine, self.fidelity, self.seed, {}, self.chooser).mapping
 
 
-@dataclass(frozen=True)
-class _Run:
-    """Operators that run one after the other: cycles in all, and each one's share."""
-
-    cycles: int
-    shares: Int64
-
-
 class Evaluator:
     """Evaluates design points of one machine family; work that points share is done once.
 
-    An operator's steps are kept by the machine's fields that writing them read, so a sweep over
-    the clock
-    or the process lowers nothing twice.
+    At tile fidelity a machine with an outliner writes no step tables at all. Elsewhere an
+    operator's steps are kept by the machine's fields that writing them read, so a sweep over the
+    clock or the process lowers nothing twice.
     """
 
     def __init__(self) -> None:
@@ -114,12 +95,13 @@ class Evaluator:
             _STEPS_KEPT, lambda c: len(c.lowered.program) + 20, paths
         )
         self._prices: ReadMemo[Prices] = ReadMemo(_RUNS_KEPT)
-        self._runs: dict[tuple[object, ...], _Run] = {}
+        self._runs: dict[tuple[object, ...], Run] = {}
         self._shapes: dict[object, int] = {}
         self._skeletons: dict[tuple[object, ...], Linked] = {}
         self._parts: dict[tuple[int, int], dict[str, float]] = {}
-        self._plans: dict[tuple[str, bool], _Plan] = {}
+        self._plans: dict[tuple[str, bool], Plan] = {}
         self._masked: ReadMemo[bool] = ReadMemo(50 * _RUNS_KEPT)
+        self._outlined = Outlined()
 
     def figures(
         self,
@@ -135,6 +117,12 @@ class Evaluator:
         view = View(machine.spec)
         family = type(machine)
         plan = self._plan(trace, by_name=False)
+        clock_mhz = machine.spec.clock_mhz
+        prices = self._prices.get(family, view, lambda spec: prices_of(family(spec)))
+        if fidelity is Fidelity.TILE and chooser is None:
+            outlined = self._outlined.costs(plan, machine, view, prices)
+            if outlined is not None:
+                return add_up(plan, clock_mhz, outlined[0], prices, outlined[1])
         if any(
             mask is None
             and self._masked.get(
@@ -154,32 +142,23 @@ class Evaluator:
             chosen = self._mappings.get(key, view, partial(work.mapping, op, mask))
             lowered = partial(self._cost, op, mask, work, chosen)
             found.append(self._costs.get((key, chosen), view, lowered))
-        prices = self._prices.get(family, view, lambda spec: _prices(family(spec)))
-        costs = [found[i] for i in plan.place]
-        run = self._run(plan, found, costs)
-        return self._add_up(trace, plan, machine.spec.clock_mhz, found, prices, run)
+        run = self._run(plan, found)
+        return add_up(plan, clock_mhz, self._op_costs(found, prices), prices, run)
 
-    def _plan(self, trace: Trace, *, by_name: bool) -> _Plan:
+    def _plan(self, trace: Trace, *, by_name: bool) -> Plan:
         key = (trace.fingerprint, by_name)
         known = self._plans.get(key)
         if known is None:
             if len(self._plans) >= _SKELETONS:
                 self._plans.clear()
-            known = self._plans[key] = _plan(trace, by_name)
+            known = self._plans[key] = make_plan(trace, by_name=by_name)
         return known
 
     def _cost(self, op: Op, mask: Mask | None, work: _Work, mapping: Mapping, spec: Any) -> OpCost:
         machine = work.family(spec)
         lowered = lower(op, mask, machine, work.fidelity, work.seed, {}, lambda *_: mapping)
         program = lowered.program
-        # Counts of actions are those of any order of steps: no timeline is needed.
-        nowhere = np.zeros(len(program), dtype=np.int64)
-        counts = tally(
-            Timeline(program, nowhere, nowhere, nowhere),
-            np.array([0, len(program)]),
-            [program],
-            [1],
-        )[0].actions
+        counts = counts_of(program)
         times = op.repeats
         executed = counts.get("mac", 0) * times
         bound = roofline(op, machine, lowered.sparse, executed)
@@ -205,22 +184,19 @@ class Evaluator:
         )  # fmt: skip
         return self._shapes.setdefault(key, len(self._shapes))
 
-    def _run(self, plan: _Plan, found: Sequence[OpCost], costs: Sequence[OpCost]) -> _Run:
+    def _run(self, plan: Plan, found: Sequence[OpCost]) -> Run:
         key = (plan.fingerprint, *(cost.number for cost in found))
         known = self._runs.get(key)
         if known is not None:
             return known
-        linked = self._link(plan, found, costs)
-        timeline = simulate(linked.program)
-        ends = timeline.end[linked.first[1:] - 1]
-        reached = np.maximum.accumulate(np.concatenate([[0], ends]))
         if len(self._runs) >= _RUNS_KEPT:
             self._runs.clear()
-        run = self._runs[key] = _Run(timeline.cycles, np.diff(reached))
+        run = self._runs[key] = run_of(self._link(plan, found))
         return run
 
-    def _link(self, plan: _Plan, found: Sequence[OpCost], costs: Sequence[OpCost]) -> Linked:
+    def _link(self, plan: Plan, found: Sequence[OpCost]) -> Linked:
         """The programs as one; what depends on their shapes alone is kept."""
+        costs = [found[i] for i in plan.place.tolist()]
         programs = [cost.lowered.program for cost in costs]
         key = (plan.fingerprint, *((cost.shape, cost.engine) for cost in found))
         known = self._skeletons.get(key)
@@ -232,76 +208,27 @@ class Evaluator:
                 self._skeletons[key] = linked
             return linked
         runs = [p for p, times in zip(programs, plan.repeats, strict=True) for _ in range(times)]
-        program = known.program
-        return Linked(
-            Program(
-                units=program.units,
-                actions=program.actions,
-                unit=program.unit,
-                busy_cycles=np.concatenate([p.busy_cycles for p in runs]),
-                latency_cycles=np.concatenate([p.latency_cycles for p in runs]),
-                action=program.action,
-                count=program.count,
-                dep_ptr=program.dep_ptr,
-                dep_idx=program.dep_idx,
-            ),
-            known.first,
-        )
+        busy = np.concatenate([p.busy_cycles for p in runs])
+        delay = np.concatenate([p.latency_cycles for p in runs])
+        program = replace(known.program, busy_cycles=busy, latency_cycles=delay)
+        return Linked(program, known.first)
 
-    def _add_up(
-        self,
-        trace: Trace,
-        plan: _Plan,
-        clock_mhz: float,
-        found: Sequence[OpCost],
-        prices: Prices,
-        run: _Run,
-    ) -> dict[str, Any]:
-        """The sums of evaluate.account, term by term in its order, so that no bit differs."""
-        parts = [self._parts_of(cost, prices) for cost in found]
-        order = dict.fromkeys(
-            part for i in plan.first_seen for part in (*parts[i], *prices.power_w)
+    def _op_costs(self, found: Sequence[OpCost], prices: Prices) -> OpCosts:
+        own = [self._parts_of(cost, prices) for cost in found]
+        parts = ordered_parts([tuple(each) for each in own], prices)
+        return OpCosts(
+            executed_macs=[cost.executed_macs for cost in found],
+            effective_macs=[cost.effective_macs for cost in found],
+            dram_bytes=[
+                sum(amount for action, amount in cost.counts if action in prices.off_chip)
+                for cost in found
+            ],
+            compute_bound_cycles=[cost.compute_bound_cycles for cost in found],
+            memory_bound_cycles=[cost.memory_bound_cycles for cost in found],
+            peak_macs_per_cycle=max((cost.peak_macs_per_cycle for cost in found), default=0.0),
+            parts=parts,
+            pj=np.array([[each.get(part, 0.0) for each in own] for part in parts]),
         )
-        hz = clock_mhz * HZ_PER_MHZ
-        energy_j = 0.0
-        for part in order:
-            each = np.array([own.get(part, 0.0) for own in parts])[plan.place_array]
-            if part in prices.power_w:
-                each = each + prices.power_w[part] * run.shares / hz * PJ_PER_J
-            energy_j += float(np.add.accumulate(each / PJ_PER_J)[-1])
-        latency_s = run.cycles / hz
-        times = plan.times
-        executed = sum(cost.executed_macs * n for cost, n in zip(found, times, strict=True))
-        effective = sum(cost.effective_macs * n for cost, n in zip(found, times, strict=True))
-        dram_bytes = sum(
-            amount * n
-            for cost, n in zip(found, times, strict=True)
-            for action, amount in cost.counts
-            if prices.memories.get(action)
-        )
-        peak = max((cost.peak_macs_per_cycle for cost in found), default=0.0)
-        rate = FLOP_PER_MAC / latency_s / TERA if latency_s else 0.0
-        return {
-            "cycles": run.cycles,
-            "latency_s": latency_s,
-            "energy_j": energy_j,
-            "area_mm2": prices.area_mm2,
-            "power_w": energy_j / latency_s if latency_s else 0.0,
-            "edp_js": energy_j * latency_s,
-            "macs": plan.macs,
-            "effective_macs": effective,
-            "executed_macs": executed,
-            "utilisation": executed / (run.cycles * peak) if run.cycles and peak else 0.0,
-            "dense_tops": plan.macs * rate,
-            "effective_tops": effective * rate,
-            "peak_tops": peak * clock_mhz * HZ_PER_MHZ * FLOP_PER_MAC / TERA,
-            "dram_bytes": dram_bytes,
-            "roofline_cycles": max(
-                sum(c.compute_bound_cycles * n for c, n in zip(found, times, strict=True)),
-                sum(c.memory_bound_cycles * n for c, n in zip(found, times, strict=True)),
-            ),
-            "parameters": plan.parameters,
-        }
 
     def _parts_of(self, cost: OpCost, prices: Prices) -> dict[str, float]:
         key = (cost.number, prices.number)
@@ -318,70 +245,6 @@ class Evaluator:
         return known
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """What of a trace every point needs: its different operators, and where each of them stands."""
-
-    fingerprint: str
-    unique: tuple[tuple[Op, Mask | None, object], ...]
-    place: tuple[int, ...]
-    place_array: Int64
-    first_seen: tuple[int, ...]
-    times: tuple[int, ...]
-    deps: tuple[tuple[int, ...], ...]
-    repeats: tuple[int, ...]
-    macs: int
-    parameters: int
-
-
 def _samples_mask(family: type[AnyMachine], op: Op, fidelity: Fidelity, spec: Any) -> bool:
     machine = family(spec)
     return machine.supports(op) and machine.needs_mask(op, fidelity)
-
-
-def _plan(trace: Trace, by_name: bool) -> _Plan:
-    """The plan of a trace; `by_name` where masks are sampled, each from its operator's name."""
-    index: dict[object, int] = {}
-    unique: list[tuple[Op, Mask | None, object]] = []
-    place = []
-    for op in trace:
-        mask = trace.masks.get(op.name)
-        sampled = op.name if by_name and not op.b_pattern.is_dense else None
-        own = sampled if mask is None else mask.fingerprint
-        key = (op.shape_key, own)
-        if key not in index:
-            index[key] = len(unique)
-            unique.append((op, mask, key))
-        place.append(index[key])
-    at = {op.name: i for i, op in enumerate(trace)}
-    return _Plan(
-        fingerprint=trace.fingerprint,
-        unique=tuple(unique),
-        place=tuple(place),
-        place_array=np.array(place, dtype=np.int64),
-        first_seen=tuple(dict.fromkeys(place)),
-        times=tuple(place.count(i) for i in range(len(unique))),
-        deps=tuple(tuple(at[dep] for dep in op.deps) for op in trace),
-        repeats=tuple(op.repeats for op in trace),
-        macs=trace.macs,
-        parameters=trace.parameter_count,
-    )
-
-
-def _prices(machine: AnyMachine) -> Prices:
-    components, spec = machine.components(), machine.spec
-    technology = spec.technology
-    energies = energy_table(components, technology, spec.energy)
-    areas = area_table(components, technology)
-    return Prices(
-        number=next(_numbers),
-        pj={action: (energy.part, energy.pj) for action, energy in energies.items()},
-        memories={
-            action: component.kind == "dram"
-            for component in components
-            if component.kind in ("sram", "dram")
-            for action in component.actions
-        },
-        area_mm2=sum(area.mm2 for area in areas.values()),
-        power_w=standing_power_w(machine, areas),
-    )

@@ -1,0 +1,307 @@
+"""Outlines of many tiled products, and of many streams of vector work, in one compiled pass.
+
+The definitions are SystolicMachine.emit_matmul at tile fidelity (schedule/folds.py, tiling.py and
+streaming.py) and streaming.Stream.outline; the tests hold these kernels equal to them, number by
+number, with the exact floats that decide between chunks.
+"""
+
+import numpy as np
+from numba import njit
+
+(
+    M, N, K, GROUPS, B_SHARED, WINDOW, BATCH, IN_H, CHANNELS, KERNEL_H, STRIDE_H, PADDING_H, OUT_H,
+    OUT_W, DILATION_H, IN_COLUMNS, A_BITS, B_BITS, C_BITS, STORED_BITS, GROUP, COUNT, REST, B_PLAIN,
+    SELECTS, MACS, ROWS, COLS, ACCUMULATE, INTERLEAVE, FEED, LOAD, DRAIN, LATENCY, SUM_BYTES,
+    SELECT_LANES, TILE_M, TILE_N, TILE_K, TILE_GROUPS, MN, DATAFLOW, INTEGERS,
+) = range(43)  # fmt: skip
+"""Places of the integers that describe a product, its lanes, its array and its tiles.
+
+Every full group of the reduction takes COUNT cycles, a last one that is not full takes REST.
+"""
+NO_WINDOW, ROWS_ARE_PIXELS, ROWS_ARE_DEPTHS = 0, 1, 2
+NOTHING, OPERAND_A, OPERAND_B = 0, 1, 2
+"""Which operand passes a unit that selects."""
+WS, OS, IS = 0, 1, 2
+
+(
+    COMPUTE, AFTER, HEAD, READ, WRITE, TAIL, SELECT, INPUT_WRITE, INPUT_READ, WEIGHT_WRITE,
+    WEIGHT_READ, OUTPUT_WRITE, OUTPUT_READ, REGISTER, SELECTED, FIGURES,
+) = range(16)  # fmt: skip
+"""Columns of an outline: cycles of compute and after it, bytes moved, cycles of the selection, then
+counts of accesses."""
+
+(
+    ELEMENTS, READ_BYTES, WRITE_BYTES, CHUNK_BYTES, CYCLES_PER_ELEMENT, LANES, PIPELINE,
+    LINK_LATENCY, STREAM_INTEGERS,
+) = range(9)  # fmt: skip
+CHUNK_DOUBLINGS = 6
+
+
+@njit(cache=True, nogil=True)
+def _turns(size_bytes, count, busy_cycles, result_cycles, bandwidth, latency):
+    if bandwidth <= 0 or count <= 2:
+        return 0.0
+    waits = (count - 2) * (latency + result_cycles)
+    return (size_bytes / bandwidth + waits + busy_cycles) / 2
+
+
+@njit(cache=True, nogil=True)
+def _bytes(elements, bits):
+    return -(-elements * bits // 8)
+
+
+@njit(cache=True, nogil=True)
+def _rows_touched(p, start, stop):
+    first = max(0, -((p[PADDING_H] - start * p[STRIDE_H]) // p[DILATION_H]))
+    last = min(
+        p[IN_H] - 1,
+        ((stop - 1) * p[STRIDE_H] - p[PADDING_H] + p[KERNEL_H] - 1) // p[DILATION_H],
+    )
+    covered = max(0, last - first + 1)
+    if p[KERNEL_H] < p[STRIDE_H]:
+        covered = min(covered, (stop - start) * p[KERNEL_H])
+    return covered
+
+
+@njit(cache=True, nogil=True)
+def _window_elements(p, pixel, pixels, depths):
+    first_row, last_row = pixel // p[OUT_W], (pixel + pixels - 1) // p[OUT_W]
+    first_image, last_image = first_row // p[OUT_H], last_row // p[OUT_H]
+    start, stop = first_row % p[OUT_H], last_row % p[OUT_H] + 1
+    if first_image == last_image:
+        rows = _rows_touched(p, start, stop)
+    else:
+        rows = _rows_touched(p, start, p[OUT_H]) + _rows_touched(p, 0, stop)
+        rows += (last_image - first_image - 1) * _rows_touched(p, 0, p[OUT_H])
+    return rows * p[IN_COLUMNS] * min(depths, p[CHANNELS])
+
+
+@njit(cache=True, nogil=True)
+def _first_pixel(p, row):
+    return row * (p[BATCH] * p[OUT_H] * p[OUT_W]) // p[M]
+
+
+@njit(cache=True, nogil=True)
+def _a_elements(p, at_m, m, at_k, k):
+    if p[WINDOW] == NO_WINDOW:
+        return m * k
+    if p[WINDOW] == ROWS_ARE_DEPTHS:
+        window = _window_elements(p, at_k, k, m)
+    else:
+        pixel = _first_pixel(p, at_m)
+        window = _window_elements(p, pixel, _first_pixel(p, at_m + m) - pixel, k)
+    return min(window, m * k)
+
+
+@njit(cache=True, nogil=True)
+def _weight_stationary(p, m, n, groups, last_k):
+    """Fill, held cycles and tail of one product of a tile, its latency, and its stored values."""
+    across, down = -(-n // p[COLS]), -(-groups // p[ROWS])
+    last_rows = groups - (down - 1) * p[ROWS]
+    slots = p[COUNT]
+    last_slots = p[REST] if last_k and last_rows == 1 else slots
+    paced, last_paced = max(slots, p[FEED]), max(last_slots, p[FEED])
+    load, last_load = p[ROWS] * slots * p[LOAD], last_rows * last_slots * p[LOAD]
+    held = m * across * ((down - 1) * paced + last_paced)
+    if down > 1:
+        held += across * (down - 2) * max(0, load - m * paced)
+        held += across * max(0, last_load - m * paced)
+        held += (across - 1) * max(0, load - m * last_paced)
+    else:
+        held += (across - 1) * max(0, last_load - m * last_paced)
+    fill = load if down > 1 else last_load
+    latency = last_rows * p[ACCUMULATE] - 1 + n - (across - 1) * p[COLS] - 1
+    stored = n * ((down - 1) * slots * p[ROWS] + last_slots * last_rows)
+    return fill, held, m * last_paced, latency, stored
+
+
+@njit(cache=True, nogil=True)
+def _output_stationary(p, m, n, groups, last_k):
+    """Fill, held cycles and tail of one product of a tile, its latency, and its stored values."""
+    slots, last_slots = p[COUNT], p[REST] if last_k else p[COUNT]
+    steps = (groups - 1) * max(slots, p[FEED]) + max(last_slots, p[FEED])
+    stored = n * ((groups - 1) * slots + last_slots)
+    down, across = -(-m // p[ROWS]), -(-n // p[COLS])
+    last_rows, last_cols = m - (down - 1) * p[ROWS], n - (across - 1) * p[COLS]
+    start, last_start, hold, end, drained = 0, 0, 0, 0, 0
+    for fold in range(0, down * across, p[INTERLEAVE]):
+        turns = min(p[INTERLEAVE], down * across - fold)
+        rows = p[ROWS]
+        if down == 1 or (turns == 1 and fold % down == down - 1):
+            rows = last_rows
+        cols = last_cols if fold // down == across - 1 else p[COLS]
+        issue = steps * max(p[ACCUMULATE], turns) - max(0, p[ACCUMULATE] - turns)
+        drain = turns * rows * p[DRAIN]
+        done = start + issue
+        drains_from = max(done + rows + p[ACCUMULATE] - 2, drained)
+        last_start, hold = start, max(done, drained)
+        end = drains_from + drain + cols - 1
+        start, drained = hold, drains_from + drain
+    return 0, hold, hold - last_start, end - hold, stored
+
+
+@njit(cache=True, nogil=True)
+def _tile_cycles(p, groups, m, n, k, last_k):
+    """Fill, body, tail, latency and stored values of a tile of `groups` products."""
+    blocks = -(-k // p[GROUP])
+    if p[DATAFLOW] == OS:
+        fill, held, tail, latency, stored = _output_stationary(p, m, n, blocks, last_k)
+        return fill, held * groups - tail, tail, latency, stored * groups
+    if p[DATAFLOW] == IS:
+        fill, held, tail, latency, _ = _weight_stationary(p, n, m, blocks, last_k)
+        stored = n * k
+    else:
+        fill, held, tail, latency, stored = _weight_stationary(p, m, n, blocks, last_k)
+    again = max(0, fill - tail)
+    return fill, groups * held + (groups - 1) * again - tail, tail, latency, stored * groups
+
+
+@njit(cache=True, nogil=True)
+def _product(p, bandwidth, out):
+    tiles_g, tiles_m = -(-p[GROUPS] // p[TILE_GROUPS]), -(-p[M] // p[TILE_M])
+    tiles_n, tiles_k = -(-p[N] // p[TILE_N]), -(-p[K] // p[TILE_K])
+    # A tile's cycles depend on which of its sizes are cut short by the edge.
+    known = np.full((16, 5), -1, dtype=np.int64)
+    selects_a, selects_b = p[SELECTS] == OPERAND_A, p[SELECTS] == OPERAND_B
+    a_bits, b_bits = p[A_BITS], p[STORED_BITS]
+    if selects_a:
+        a_bits, b_bits = a_bits + b_bits - p[B_BITS], p[B_BITS]
+    held, last_tail, latencies, latency, tiles = 0, 0, 0, 0, 0
+    head, read, written, tail_bytes, a_loads, b_loads, c_stores = 0, 0, 0, 0, 0, 0, 0
+    select, selected = 0, 0
+    a_held, b_held, a_visits, b_visits, sums, begun, finished = 0, 0, 0, 0, 0, 0, 0
+    before_g, before_m, before_n, before_k = -1, -1, -1, -1
+    outer, inner = (tiles_m, tiles_n) if p[MN] else (tiles_n, tiles_m)
+    for at_g in range(tiles_g):
+        groups = min(p[TILE_GROUPS], p[GROUPS] - at_g * p[TILE_GROUPS])
+        for first in range(outer):
+            for second in range(inner):
+                at_m, at_n = (first, second) if p[MN] else (second, first)
+                m = min(p[TILE_M], p[M] - at_m * p[TILE_M])
+                n = min(p[TILE_N], p[N] - at_n * p[TILE_N])
+                for at_k in range(tiles_k):
+                    k = min(p[TILE_K], p[K] - at_k * p[TILE_K])
+                    kind = (
+                        (at_g == tiles_g - 1) + 2 * (at_m == tiles_m - 1)
+                        + 4 * (at_n == tiles_n - 1) + 8 * (at_k == tiles_k - 1)
+                    )  # fmt: skip
+                    one = known[kind]
+                    if one[0] < 0:
+                        one[0], one[1], one[2], one[3], one[4] = _tile_cycles(
+                            p, groups, m, n, k, at_k == tiles_k - 1
+                        )
+                    fill, body, tail, latency, stored = one[0], one[1], one[2], one[3], one[4]
+                    held += fill if tiles == 0 else max(0, fill - last_tail)
+                    held += body + tail
+                    last_tail = tail
+                    latencies += latency
+                    work, a_values, b_values = groups * m * n, groups * m * k, stored
+                    if selects_a:
+                        a_values, b_values = stored * m // n, groups * n * k
+                    a_changes = at_g != before_g or at_m != before_m or at_k != before_k
+                    b_changes = at_n != before_n or at_k != before_k
+                    if not p[B_SHARED]:
+                        b_changes = b_changes or at_g != before_g
+                    if tiles == 0 or a_changes:
+                        elements = groups * _a_elements(p, at_m * p[TILE_M], m, at_k * p[TILE_K], k)
+                        size = _bytes(elements, p[A_BITS])
+                        a_loads += 1
+                        read += size
+                        if tiles == 0:
+                            head += size
+                        if selects_a:
+                            runs = groups * m * -(-k // p[GROUP])
+                            select += -(-runs // p[SELECT_LANES]) * p[GROUP]
+                            selected += groups * m * k
+                            size = _bytes(a_values, a_bits)
+                        a_held += size
+                    if tiles == 0 or b_changes:
+                        if p[B_PLAIN]:
+                            size = _bytes(groups * n * k, p[B_BITS])
+                        else:
+                            size = _bytes(stored, p[STORED_BITS])
+                        b_loads += 1
+                        read += size
+                        if tiles == 0:
+                            head += size
+                        if selects_b:
+                            runs = groups * n * -(-k // p[GROUP])
+                            select += -(-runs // p[SELECT_LANES]) * p[GROUP]
+                            selected += groups * n * k
+                            size = _bytes(b_values, b_bits)
+                        b_held += size
+                    across, down = p[COLS], p[ROWS]
+                    by_a, by_b, by_c = 1, 1, 1
+                    if p[DATAFLOW] == OS:
+                        by_a, by_b = -(-n // across), -(-m // down)
+                    elif p[DATAFLOW] == WS:
+                        by_a, by_c = -(-n // across), -(-k // (down * p[GROUP]))
+                    else:
+                        by_b, by_c = -(-m // across), -(-k // (down * p[GROUP]))
+                    a_visits += a_values * by_a
+                    b_visits += b_values * by_b
+                    sums += work * by_c
+                    if at_k == 0:
+                        begun += work
+                    if at_k == tiles_k - 1:
+                        finished += work
+                        elements = groups * m * n
+                        if p[WINDOW] == ROWS_ARE_PIXELS:
+                            pixel = _first_pixel(p, at_m * p[TILE_M])
+                            elements = groups * n * (_first_pixel(p, at_m * p[TILE_M] + m) - pixel)
+                        tail_bytes = _bytes(elements, p[C_BITS])
+                        written += tail_bytes
+                        c_stores += 1
+                    tiles += 1
+                    before_g, before_m, before_n, before_k = at_g, at_m, at_n, at_k
+    transfers = max(c_stores, a_loads, b_loads)
+    turns = _turns(read + written, transfers, held, latencies / tiles, bandwidth, p[LATENCY])
+    out[COMPUTE], out[AFTER] = held, latency + max(0, np.int64(np.rint(turns)) - held)
+    out[HEAD], out[READ], out[WRITE], out[TAIL] = head, read, written, tail_bytes
+    out[SELECT], out[SELECTED] = select, selected
+    a_read, b_read = np.int64(a_visits * (a_bits / 8)), np.int64(b_visits * (b_bits / 8))
+    if selects_a:
+        a_held, a_read, b_held, b_read = b_held, b_read, a_held, a_read
+    out[INPUT_WRITE], out[INPUT_READ] = a_held, a_read
+    out[WEIGHT_WRITE], out[WEIGHT_READ] = b_held, b_read
+    out[OUTPUT_WRITE] = sums * p[SUM_BYTES]
+    out[OUTPUT_READ] = (sums - begun + finished) * p[SUM_BYTES]
+    out[REGISTER] = np.int64(p[MACS] * ((a_bits + b_bits) / 8 + 2 * p[SUM_BYTES]))
+
+
+@njit(cache=True, nogil=True)
+def product_outlines(products, bandwidth):
+    """FIGURES of every row of INTEGERS; a `bandwidth` of 0 moves everything in no time."""
+    out = np.zeros((len(products), FIGURES), dtype=np.int64)
+    for i in range(len(products)):
+        _product(products[i], bandwidth, out[i])
+    return out
+
+
+@njit(cache=True, nogil=True)
+def stream_outlines(streams, bandwidth):
+    """COMPUTE to TAIL of every row of STREAM_INTEGERS."""
+    out = np.zeros((len(streams), TAIL + 1), dtype=np.int64)
+    for i in range(len(streams)):
+        s = streams[i]
+        read, write = s[READ_BYTES], s[WRITE_BYTES]
+        compute = -(-s[ELEMENTS] // s[LANES]) * s[CYCLES_PER_ELEMENT]
+        most = max(read, write)
+        fewest = max(1, min(s[ELEMENTS], -(-most // s[CHUNK_BYTES])))
+        best, least = fewest, np.inf
+        for doubling in range(CHUNK_DOUBLINGS):
+            chunks = fewest << doubling
+            if chunks > max(fewest, s[ELEMENTS] // s[LANES]):
+                break
+            cycles = float(compute)
+            if bandwidth > 0:
+                moved = read / bandwidth + write / bandwidth
+                ends = moved / chunks
+                turns = _turns(most, chunks, compute, s[PIPELINE], bandwidth, s[LINK_LATENCY])
+                cycles = max(cycles, moved - ends, turns) + ends
+            if cycles < least:
+                best, least = chunks, cycles
+        out[i, COMPUTE], out[i, AFTER] = compute, s[PIPELINE]
+        out[i, HEAD], out[i, READ] = read // best, read
+        out[i, WRITE], out[i, TAIL] = write, write // best
+    return out

@@ -1,0 +1,153 @@
+"""Sums over a design's operators, term by term in the order of evaluate.account."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codesign.arch.base import AnyMachine
+from codesign.metrics.area import area_table, standing_power_w
+from codesign.metrics.energy import energy_table
+from codesign.metrics.tally import tally
+from codesign.schedule.program import Int64, Program
+from codesign.sim import Linked, Timeline, simulate
+from codesign.sweep.plan import Plan
+from codesign.units import FLOP_PER_MAC, HZ_PER_MHZ, PJ_PER_J, TERA
+
+FIGURES = (
+    "cycles", "latency_s", "energy_j", "area_mm2", "power_w", "edp_js", "macs", "effective_macs",
+    "executed_macs", "utilisation", "dense_tops", "effective_tops", "peak_tops", "dram_bytes",
+    "roofline_cycles", "parameters",
+)  # fmt: skip
+"""Fields of a Result that a sweep can use; all are numbers."""
+
+_numbers = count()
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What a machine's actions, area and time cost."""
+
+    number: int
+    """Its own; equal prices of equal numbers."""
+    pj: Mapping[str, tuple[str, float]]
+    """Part and energy by action."""
+    off_chip: frozenset[str]
+    """Actions of memories off the chip."""
+    area_mm2: float
+    power_w: Mapping[str, float]
+    """Drawn at all times, by part."""
+
+
+def prices_of(machine: AnyMachine) -> Prices:
+    """The prices of a machine."""
+    components, spec = machine.components(), machine.spec
+    technology = spec.technology
+    energies = energy_table(components, technology, spec.energy)
+    areas = area_table(components, technology)
+    return Prices(
+        number=next(_numbers),
+        pj={action: (energy.part, energy.pj) for action, energy in energies.items()},
+        off_chip=frozenset(
+            action
+            for component in components
+            if component.kind == "dram"
+            for action in component.actions
+        ),
+        area_mm2=sum(area.mm2 for area in areas.values()),
+        power_w=standing_power_w(machine, areas),
+    )
+
+
+def counts_of(program: Program) -> Mapping[str, int]:
+    """Actions of a program in the order in which evaluate.account adds them up."""
+    # They are those of any order of steps: no timeline is needed.
+    nowhere = np.zeros(len(program), dtype=np.int64)
+    whole = np.array([0, len(program)])
+    return tally(Timeline(program, nowhere, nowhere, nowhere), whole, [program], [1])[0].actions
+
+
+@dataclass(frozen=True)
+class Run:
+    """Operators that run one after the other: cycles in all, and each one's share."""
+
+    cycles: int
+    shares: Int64
+
+
+def run_of(linked: Linked) -> Run:
+    """Simulate linked operators."""
+    timeline = simulate(linked.program)
+    ends = timeline.end[linked.first[1:] - 1]
+    reached = np.maximum.accumulate(np.concatenate([[0], ends]))
+    return Run(timeline.cycles, np.diff(reached))
+
+
+@dataclass(frozen=True)
+class OpCosts:
+    """What the different operators of a plan cost, one entry for each, with all its repeats.
+
+    `parts` and `pj` are the parts that pay energy in the order in which operators name them first,
+    and a row for each with the energy of every operator; standing power is among the parts.
+    """
+
+    executed_macs: Sequence[int]
+    effective_macs: Sequence[int]
+    dram_bytes: Sequence[int]
+    compute_bound_cycles: Sequence[int]
+    memory_bound_cycles: Sequence[int]
+    peak_macs_per_cycle: float
+    parts: Sequence[str]
+    pj: NDArray[np.float64]
+
+
+def ordered_parts(named: Sequence[Sequence[str]], prices: Prices) -> list[str]:
+    """Parts in the order in which the operators of a plan, and standing power, name them first."""
+    return list(dict.fromkeys(part for own in named for part in (*own, *prices.power_w)))
+
+
+def add_up(
+    plan: Plan, clock_mhz: float, costs: OpCosts, prices: Prices, run: Run
+) -> dict[str, Any]:
+    """FIGURES of a design, without a bit of difference to evaluate.account."""
+    hz = clock_mhz * HZ_PER_MHZ
+    each = costs.pj[:, plan.place]
+    for row, part in zip(each, costs.parts, strict=True):
+        if part in prices.power_w:
+            row += prices.power_w[part] * run.shares / hz * PJ_PER_J
+    energy_j = 0.0
+    for total in np.add.accumulate(each / PJ_PER_J, axis=1)[:, -1].tolist():
+        energy_j += total
+    latency_s = run.cycles / hz
+
+    def all_of(column: Sequence[int]) -> int:
+        return sum(amount * n for amount, n in zip(column, plan.times, strict=True))
+
+    executed, effective = all_of(costs.executed_macs), all_of(costs.effective_macs)
+    peak = costs.peak_macs_per_cycle
+    rate = FLOP_PER_MAC / latency_s / TERA if latency_s else 0.0
+    return {
+        "cycles": run.cycles,
+        "latency_s": latency_s,
+        "energy_j": energy_j,
+        "area_mm2": prices.area_mm2,
+        "power_w": energy_j / latency_s if latency_s else 0.0,
+        "edp_js": energy_j * latency_s,
+        "macs": plan.macs,
+        "effective_macs": effective,
+        "executed_macs": executed,
+        "utilisation": executed / (run.cycles * peak) if run.cycles and peak else 0.0,
+        "dense_tops": plan.macs * rate,
+        "effective_tops": effective * rate,
+        "peak_tops": peak * clock_mhz * HZ_PER_MHZ * FLOP_PER_MAC / TERA,
+        "dram_bytes": all_of(costs.dram_bytes),
+        "roofline_cycles": max(
+            all_of(costs.compute_bound_cycles), all_of(costs.memory_bound_cycles)
+        ),
+        "parameters": plan.parameters,
+    }
