@@ -68,19 +68,21 @@ class Accuracies:
         """Print what each pattern loses, by which method, from where, and the front."""
         from codesign.sweep.pareto import costs, front
 
-        show(f"\naccuracy, {self.kind}", bold=True)
-        grid = table("sparsity", "accuracy", "lost", "±", "metric", "pattern and method", left=1)
+        known = [p for p in self.by_pattern.values() if p is not None]
+        metrics = ", ".join(dict.fromkeys(p.metric for p in known))
+        show(f"\naccuracy, {self.kind}" + (f": {metrics}" if metrics else ""), bold=True)
+        grid = table("sparsity", "accuracy", "lost", "±", "pattern", "method", left=1)
         for pattern in dict.fromkeys(patterns):
             found = self.by_pattern[pattern]
             if found is None:
                 continue
             lost = "" if found.drop is None else _amount(found.drop, found)
             error = "" if found.error is None else _amount(found.error, found)
-            source = f"{found.pattern}, {found.method}"
-            grid.add_row(pattern, self.column(pattern), lost, error, found.metric, source)
+            grid.add_row(
+                pattern, self.column(pattern), lost, error, found.pattern, found.method
+            )  # fmt: skip
         if grid.rows:
             show(grid)
-        known = [p for p in self.by_pattern.values() if p is not None]
         for said in dict.fromkeys(
             p.citation + (f" ({p.note})" if p.note else "") for p in known
         ):  # fmt: skip
