@@ -39,7 +39,8 @@ COUNTS = {
     "accumulators", "alu_per_lane", "bank", "bank_size", "banks", "banks_per_unit", "channels",
     "chips", "cols", "cores", "count", "dot_instructions", "lanes", "load_ports", "max_group",
     "mma", "most_splits", "multiply_ports", "registers", "row_wise_block", "rows",
-    "select_window", "special_lanes", "sums", "timings", "value", "weight_registers",
+    "select_window", "special_lanes", "sums", "timings", "value", "vector_loads",
+    "weight_registers",
     "window_rows",
 }  # fmt: skip
 """True counts; timings of a DRAM by their names in its standard; the value of an anchor, in the

@@ -1,4 +1,4 @@
-"""Kernels of a CPU engine for one product: which there are, their cycles, and the bytes they read."""
+"""Kernels of a CPU engine for one product: which there are, their cycles and bytes."""
 
 from __future__ import annotations
 

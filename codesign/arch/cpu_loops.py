@@ -8,82 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from pydantic import Field
+from numpy.typing import NDArray
 
-from codesign.config import Spec
+from codesign.arch.cpu_spec import Simd
 from codesign.schedule.program import Int64
 from codesign.sparsity.mask import Mask
 
-Kernel = Literal["dense", "depthwise", "items", "rows"]
+Kernel = Literal["items", "rows", "expand"]
 """`items`: a kept weight is broadcast to a vector of items (rows of A); `rows`: the kept weights of
-a row of B are a vector, whose activations are gathered."""
+a row of B are a vector, whose activations are gathered; `expand`: a vector of kept weights is put
+in its places beside zeros, and multiplied as a dense one."""
 
 _MOST_DENSE_VECTORS = 4
-_QUAD = 4
+QUAD = 4
 """8-bit products that an instruction adds up in one 32-bit lane."""
-
-
-class Simd(Spec):
-    """The vector units of one core."""
-
-    width_bytes: int = Field(ge=8, le=256)
-    multiply_ports: int = Field(ge=1, le=8, description="fused multiply-adds per cycle")
-    load_ports: int = Field(ge=1, le=8, description="vector loads per cycle")
-    issue_per_cycle: int = Field(ge=1, le=16)
-    registers: int = Field(ge=8, le=128)
-    dot_instructions: int = Field(
-        ge=1, le=8, description="for 4 products of 8 bits in every 32-bit lane; 1 is VNNI"
-    )
-    gather_cycles: int = Field(ge=1, le=64, description="one vector of gathered values")
-    special_cycles: int = Field(ge=1, description="a vector of exponentials, roots or divisions")
-
-    @property
-    def lanes(self) -> int:
-        """Values of 32 bits in a vector; narrower floating-point types are widened."""
-        return self.width_bytes // 4
-
-    def body(self, multiplies: float, loads: float) -> float:
-        """Cycles of a loop body."""
-        return max(
-            multiplies / self.multiply_ports,
-            loads / self.load_ports,
-            (multiplies + loads) / self.issue_per_cycle,
-        )
-
-
-class Cache(Spec):
-    """A cache; `capacity_bytes` of one core, or of the whole chip where it is shared."""
-
-    capacity_bytes: int = Field(ge=64)
-    bytes_per_cycle: float = Field(gt=0, description="to one core")
-
-
-class Caches(Spec):
-    """The hierarchy; the last cache is shared."""
-
-    l1: Cache
-    l2: Cache
-    last: Cache
-
-
-class Engine(Spec):
-    """The software: what it stores, and what its kernels lose to their surroundings."""
-
-    dense_efficiency: float = Field(gt=0, le=1, description="of the rate that ports allow")
-    sparse_efficiency: float = Field(gt=0, le=1, description="of the rate that ports allow")
-    index_bytes: int = Field(ge=1, le=8, description="place of a kept unit of weights")
-    row_cycles: int = Field(ge=0, description="begin and end of a row of kept weights")
-    requantise_cycles: int = Field(
-        ge=0, description="a vector of 32-bit values from or to 8 bits: scale, round, saturate"
-    )
-    launch_cycles: int = Field(ge=0, description="start of an operator on all cores")
-    fuses_activations: bool
-    """Whether element-wise work of one pass happens on results while they are in registers."""
-    weights_stay: bool
-    """Whether weights that fit into a cache are there from the run before: one layer in a loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +41,7 @@ class Shape:
     @property
     def depth(self) -> int:
         """Steps of the reduction."""
-        return -(-self.k // _QUAD) if self.quads else self.k
+        return -(-self.k // QUAD) if self.quads else self.k
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +61,7 @@ def dense_cycles(simd: Simd, shape: Shape, cores: int, tile_cycles: int) -> floa
         for wide in range(1, min(_MOST_DENSE_VECTORS, vectors) + 1):
             high = min(down, (simd.registers - 1 - wide) // wide)
             tiles = shape.groups * -(-down // high) * -(-vectors // wide)
-            body = simd.body(high * wide * price, high + wide)
+            body = simd.body(high * wide * price, wide, high)
             best = min(best, -(-tiles // cores) * (shape.depth * body + tile_cycles))
     if shape.groups > 1:
         body = simd.body(1, 2)
@@ -151,8 +93,8 @@ def item_loops(
     for vectors, parts, rate in panel:
         if vectors * unit.rows + vectors + 1 > simd.registers:
             continue
-        loads = vectors * deep + unit.rows * deep + 1
-        ports = simd.body(vectors * unit.rows * deep * price, loads)
+        scalars = unit.rows * deep + 1
+        ports = simd.body(vectors * unit.rows * deep * price, vectors * deep, scalars)
         cycles = max(ports, vectors * deep * simd.width_bytes / rate)
         yield Loop("items", vectors * simd.lanes, cycles, parts)
 
@@ -169,6 +111,21 @@ def row_loop(simd: Simd, shape: Shape, unit: Unit) -> Loop:
     return Loop(
         "rows", 1, cycles * unit.cols / simd.lanes if not shape.quads else cycles / simd.lanes
     )
+
+
+def expand_loops(simd: Simd, shape: Shape) -> Iterator[Loop]:
+    """Loops that put kept weights in their places for some items; cycles of one place.
+
+    A vector of places takes its kept weights and its bitmap once, and activations for each item.
+    """
+    if simd.expand_cycles is None:
+        return
+    price = simd.dot_instructions if shape.quads else 1
+    items = 1
+    while items <= shape.m and items + 2 < simd.registers:
+        body = simd.body(items * price, 1 + items, 1)
+        yield Loop("expand", items, max(body, float(simd.expand_cycles)) / simd.lanes)
+        items *= 2
 
 
 def busiest(units: Int64, passes: int, cores: int) -> tuple[int, int]:
@@ -190,11 +147,20 @@ def busiest(units: Int64, passes: int, cores: int) -> tuple[int, int]:
     return best
 
 
+@lru_cache(maxsize=32)
 def kept_units(mask: Mask, unit: Unit) -> Int64:
-    """Units of every row of units that keep anything."""
-    if unit == Unit(1, 1):
-        return mask.lane_counts(1)[:, 0]
-    if unit.rows == 1:
-        return np.asarray(np.count_nonzero(mask.group_counts(unit.cols), axis=1), dtype=np.int64)
-    counts = mask.tile_counts(unit.rows, unit.cols)
-    return np.asarray(np.count_nonzero(counts, axis=1), dtype=np.int64)
+    """Units of every row of units that keep anything; int64 [ceil(rows / unit.rows)], read-only."""
+    rows = np.bitwise_or.reduceat(mask.packed, np.arange(0, mask.rows, unit.rows), axis=0)
+    if unit.cols in (1, 2, 4, 8):
+        counts = _kept_in_byte(unit.cols)[rows].sum(axis=1, dtype=np.int64)
+    else:
+        counts = np.count_nonzero(Mask(len(rows), mask.cols, rows).group_counts(unit.cols), axis=1)
+    counts.setflags(write=False)
+    return np.asarray(counts, dtype=np.int64)
+
+
+@lru_cache(maxsize=8)
+def _kept_in_byte(cols: int) -> NDArray[np.uint8]:
+    """Groups of `cols` bits that are not empty, for every byte."""
+    bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
+    return np.asarray(bits.reshape(256, -1, cols).any(axis=2).sum(axis=1), dtype=np.uint8)

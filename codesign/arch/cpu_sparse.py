@@ -9,55 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
-from pydantic import Field
 
-from codesign.arch.base import ArchSpec, Fidelity, Machine, Mapping, Sparse
+from codesign.arch.base import Fidelity, Machine, Mapping, Sparse
 from codesign.arch.chunked import Chunks, edges, spread
-from codesign.arch.cpu_loops import (
-    Caches,
-    Engine,
-    Loop,
-    Shape,
-    Simd,
-    Unit,
-    busiest,
-    dense_cycles,
-    item_loops,
-    kept_units,
-    row_loop,
-)
-from codesign.arch.parts import Component, DramLink
+from codesign.arch.cpu_kernels import Kernels
+from codesign.arch.cpu_loops import QUAD
+from codesign.arch.cpu_spec import CpuSpec
+from codesign.arch.parts import Component
 from codesign.config import CodesignError
 from codesign.schedule.program import COMPUTE, LOAD, STORE, Int64, Program, Steps
 from codesign.schedule.program import Unit as Server
 from codesign.schedule.streaming import DRAM, DRAM_READ, DRAM_WRITE, MAC, Link, share
-from codesign.sparsity.pattern import NM, Block, Rows
+from codesign.sparsity.pattern import Rows
 from codesign.trace.op import Kind, Op, Phase, ceil_bytes
 from codesign.trace.sparsify import effective_macs
-from codesign.units import DTypeName
 
 CORES = Server("cores")
 
 _CHUNKS, _OUTLINE_CHUNKS = 32, 4
-_PATCH_ROWS, _PATCH_SEED = 64, 0
-_VECTORS, _PARTS = (1, 2, 4, 6, 8, 12, 16, 24), (1, 2, 4, 8, 16)
-_QUAD, _LOOP, _SUM_BYTES = 4, 2, 4
-"""8-bit products of a lane; instructions that step and close a loop; a sum between two parts."""
-
-
-class CpuSpec(ArchSpec):
-    """A machine file of family `cpu_sparse`."""
-
-    machine: Literal["cpu_sparse"]
-    cores: int = Field(ge=1, le=1024)
-    simd: Simd
-    caches: Caches
-    dram: DramLink
-    mac_dtype: DTypeName
-    engine: Engine
+_LOOP = 2
+"""Instructions that step and close a loop."""
 
 
 class CpuSparse(Machine[CpuSpec]):
@@ -68,6 +42,7 @@ class CpuSparse(Machine[CpuSpec]):
         DRAM_READ, DRAM_WRITE, MAC, "l1_read", "l2_read", "last_read", "last_write", "simd_alu",
         "simd_special",
     )  # fmt: skip
+    acts_beyond_probes = ("simd.expand_cycles", "simd.vector_loads")
     unit_labels: ClassVar[dict[str, str]] = {DRAM.name: "memory", CORES.name: "compute"}
 
     def units(self) -> tuple[Server, ...]:
@@ -81,7 +56,7 @@ class CpuSparse(Machine[CpuSpec]):
 
     def peak_macs_per_cycle(self, op: Op) -> Fraction:
         simd = self.spec.simd
-        each = Fraction(_QUAD, simd.dot_instructions) if self.quads(op) else Fraction(1)
+        each = Fraction(QUAD, simd.dot_instructions) if self.kernels.quads(op) else Fraction(1)
         each = max(each, Fraction(1)) if op.groups > 1 else each
         return self.spec.cores * simd.multiply_ports * simd.lanes * each
 
@@ -96,26 +71,7 @@ class CpuSparse(Machine[CpuSpec]):
 
     def __init__(self, spec: CpuSpec) -> None:
         super().__init__(spec)
-        self._mappings: dict[object, tuple[Mapping, ...]] = {}
-
-    def quads(self, op: Op) -> bool:
-        """Whether both operands have 8 bits, so that four products are added in one lane."""
-        return ceil_bytes(8, op.a_dtype) == 8 == ceil_bytes(8, op.b_dtype)
-
-    def shape(self, op: Op) -> Shape:
-        groups, m = (1, op.m * op.groups) if op.b_shared else (op.groups, op.m)
-        if isinstance(op.a_pattern, Rows):
-            m = op.a_pattern.kept(m)
-        return Shape(m, op.n, op.k, groups, self.quads(op))
-
-    def unit(self, op: Op) -> Unit:
-        """The block of weights that the sparse kernel treats as one."""
-        rows, cols = 1, _QUAD if self.quads(op) else 1
-        if isinstance(op.b_pattern, Block):
-            rows = next(size for size in (4, 2, 1) if op.b_pattern.block_rows % size == 0)
-            if op.b_pattern.block_cols % _QUAD == 0:
-                cols = _QUAD
-        return Unit(rows, cols)
+        self.kernels = Kernels(spec)
 
     def exploits(self, op: Op) -> bool:
         if isinstance(op.a_pattern, Rows) and op.b_pattern.is_dense:
@@ -130,89 +86,9 @@ class CpuSparse(Machine[CpuSpec]):
         return skips and fidelity is not Fidelity.TILE
 
     def mappings(self, op: Op) -> Sequence[Mapping]:
-        """The fastest kernel first: dense, or a sparse one on an expected pattern of units."""
         if not op.is_matmul:
             return (Mapping("vector", 0, 0, 0),)
-        key = (op.shape_key, op.weight is None)
-        if key not in self._mappings:
-            self._mappings[key] = self._ranked(op)
-        return self._mappings[key]
-
-    def _ranked(self, op: Op) -> tuple[Mapping, ...]:
-        shape = self.shape(op)
-        cycles = max(self._dense_cycles(shape), self._supply_cycles(op.b_bytes, 1))
-        found = [(cycles, Mapping("dense", shape.m, op.n, op.k))]
-        if op.weight is not None and not op.b_pattern.is_dense and shape.groups == 1:
-            units = self._expected_units(op)
-            for loop in self.loops(op, shape):
-                cycles = self._sparse_cycles(op, shape, loop, units)
-                supply = self._supply_cycles(self._held_bytes(op, units), -(-shape.m // loop.items))
-                found.append((max(cycles, supply), self._mapping(op, loop)))
-        found.sort(key=lambda row: row[0])
-        return tuple(mapping for _, mapping in found)
-
-    def _mapping(self, op: Op, loop: Loop) -> Mapping:
-        return Mapping(loop.kernel, loop.items, op.n, -(-op.k // loop.parts))
-
-    def _supply_cycles(self, held_bytes: int, passes: int) -> float:
-        """Cycles in which B comes from memory, or from the caches in the passes after that."""
-        moved = 0 if self._stays(held_bytes) else held_bytes
-        return max(self._weight_cycles(held_bytes, passes), moved / self.dram_bytes_per_cycle)
-
-    def loops(self, op: Op, shape: Shape) -> list[Loop]:
-        """Every sparse loop that the registers hold."""
-        simd, unit = self.spec.simd, self.unit(op)
-        width = op.k * simd.lanes * ceil_bytes(8, op.a_dtype) / 8
-        most = -(-shape.m // simd.lanes)
-        panels = (
-            (vectors, parts, self._rate_of(vectors * width / parts))
-            for vectors in _VECTORS
-            for parts in _PARTS
-            if vectors == 1 or vectors <= most
-        )
-        return [*item_loops(simd, shape, unit, panels), row_loop(simd, shape, unit)]
-
-    def _rate_of(self, size_bytes: float) -> float:
-        """Bytes per cycle that a core loads from the smallest cache that half holds so much."""
-        for cache in (self.spec.caches.l1, self.spec.caches.l2):
-            if 2 * size_bytes <= cache.capacity_bytes:
-                return cache.bytes_per_cycle
-        return self.spec.caches.last.bytes_per_cycle
-
-    def _expected_units(self, op: Op) -> Int64:
-        """Kept units of every row of units in a sampled patch, repeated."""
-        unit = self.unit(op)
-        if unit == Unit(1, 1):
-            return np.full(op.n, max(1, round(op.b_pattern.density * op.k)))
-        patch = op.b_pattern.sample(min(op.n, _PATCH_ROWS), op.k, _PATCH_SEED)
-        mean = kept_units(patch, unit).mean()
-        return np.full(-(-op.n // unit.rows), max(1, int(mean.round())))
-
-    def kept_units(self, op: Op, sparse: Sparse) -> Int64:
-        """Kept units of every row of units: of the mask, or as expected."""
-        if sparse.mask is None:
-            return self._expected_units(op)
-        return kept_units(sparse.mask, self.unit(op))
-
-    def _dense_cycles(self, shape: Shape) -> float:
-        engine = self.spec.engine
-        cycles = dense_cycles(self.spec.simd, shape, self.spec.cores, engine.row_cycles)
-        return cycles / engine.dense_efficiency
-
-    def _sparse_cycles(self, op: Op, shape: Shape, loop: Loop, units: Int64) -> float:
-        """Cycles of the busiest core in one loop over the kept units."""
-        engine, lanes = self.spec.engine, self.spec.simd.lanes
-        if loop.kernel == "rows" and not isinstance(op.b_pattern, NM):
-            units = -(-units // lanes) * lanes
-        passes = -(-shape.m // loop.items)
-        most, rows = busiest(units, passes, self.spec.cores)
-        if loop.kernel == "rows":
-            ends = rows / lanes if isinstance(op.b_pattern, NM) else rows
-            return most * loop.cycles / engine.dense_efficiency + ends * engine.row_cycles
-        sums = loop.items * _SUM_BYTES
-        put_away = 2 * (loop.parts - 1) * sums / self._rate_of(len(units) * sums)
-        ends = rows * (loop.parts * engine.row_cycles + put_away)
-        return most * loop.cycles / engine.sparse_efficiency + ends
+        return self.kernels.ranked(op)
 
     # Bytes
 
@@ -221,18 +97,18 @@ class CpuSparse(Machine[CpuSpec]):
         return 2 * size_bytes <= self.spec.caches.last.capacity_bytes
 
     def stored_bytes(self, op: Op, sparse: Sparse) -> int:
-        if op.weight is None and self.resident(op.a_bytes + op.b_bytes + op.c_bytes):
+        return self._loaded_bytes(op, self.mappings(op)[0], sparse)
+
+    def _loaded_bytes(self, op: Op, mapping: Mapping, sparse: Sparse) -> int:
+        """Bytes of B from DRAM: none of what an operator before it left in the last cache."""
+        made_here = op.weight is None and not op.reads_cache
+        if made_here and self.resident(op.a_bytes + op.b_bytes + op.c_bytes):
             return 0
         held = op.b_bytes
-        if self.exploits(op) and not op.b_pattern.is_dense:
-            unit = self.unit(op)
-            size = ceil_bytes(unit.rows * unit.cols, op.b_dtype) + self.spec.engine.index_bytes
-            held = min(held, int(self.kept_units(op, sparse).sum()) * size)
-        return 0 if self._stays(held) else held
-
-    def _stays(self, size_bytes: int) -> bool:
-        last = self.spec.caches.last
-        return self.spec.engine.weights_stay and size_bytes <= last.capacity_bytes
+        if mapping.dataflow != "dense" and self.exploits(op):
+            units = self.kernels.kept_units(op, sparse.mask)
+            held = self.kernels.held_bytes(op, self.kernels.loop(op, mapping), units)
+        return 0 if self.kernels.stays(held) else held
 
     def _map_traffic(self, op: Op) -> tuple[int, int]:
         """Bytes of A read from DRAM and of C written to it."""
@@ -256,6 +132,8 @@ class CpuSparse(Machine[CpuSpec]):
         )
 
     def _vector_traffic(self, op: Op) -> tuple[int, int]:
+        if op.function == "kv_cache_write":
+            return 0, op.write_bytes
         if self.fused(op) or self.resident(op.read_bytes + op.write_bytes):
             return 0, 0
         return op.read_bytes, op.write_bytes
@@ -275,25 +153,20 @@ class CpuSparse(Machine[CpuSpec]):
     def _emit_product(
         self, steps: Steps, op: Op, mapping: Mapping, sparse: Sparse, fidelity: Fidelity
     ) -> tuple[Int64, Int64]:
-        engine, shape = self.spec.engine, self.shape(op)
+        kernels = self.kernels
         skips = mapping.dataflow != "dense" and self.exploits(op)
-        stored = self.stored_bytes(op, sparse)
+        loop = kernels.loop(op, mapping) if skips else None
+        stored = self._loaded_bytes(op, mapping, sparse)
         read, written = self._map_traffic(op)
-        units = self.kept_units(op, sparse) if skips else np.ones(op.n, dtype=np.int64)
-        passes = 1
-        if skips:
-            loop = next(one for one in self.loops(op, shape) if self._mapping(op, one) == mapping)
-            cycles = self._sparse_cycles(op, shape, loop, units)
-            passes = -(-shape.m // loop.items)
-        else:
-            cycles = self._dense_cycles(shape)
-        held = self._held_bytes(op, units if skips else None)
-        cycles = max(cycles, self._weight_cycles(held, passes)) + self._map_cycles(op)
+        units = kernels.kept_units(op, sparse.mask) if skips else np.ones(op.n, dtype=np.int64)
+        passes = 1 if loop is None else -(-kernels.shape(op).m // loop.items)
+        held = kernels.held_bytes(op, loop, units)
+        cycles = kernels.cycles(op, loop, units) + self._map_cycles(op)
         macs = effective_macs(op, sparse.mask) if self.exploits(op) else op.macs
         places = edges(len(units), _OUTLINE_CHUNKS if fidelity is Fidelity.TILE else _CHUNKS)
         running = np.concatenate([[0], np.cumsum(units)])[places]
         busy = spread(int(np.ceil(cycles)), running)
-        busy[0] += engine.launch_cycles
+        busy[0] += self.spec.engine.launch_cycles
         self._tally_product(steps, op, held, passes)
         return Chunks(
             unit=CORES.name,
@@ -303,21 +176,6 @@ class CpuSparse(Machine[CpuSpec]):
             stored_bytes=share(written, len(busy)),
             loads_maps=read > 0 or op.weight is None,
         ).emit(steps, self.link())
-
-    def _held_bytes(self, op: Op, units: Int64 | None) -> int:
-        """Bytes of B as the kernel reads them, wherever they lie."""
-        if units is None:
-            return op.b_bytes
-        unit = self.unit(op)
-        size = ceil_bytes(unit.rows * unit.cols, op.b_dtype) + self.spec.engine.index_bytes
-        return int(units.sum()) * size
-
-    def _weight_cycles(self, held_bytes: int, passes: int) -> float:
-        """Cycles in which a core loads its share of B from the cache that holds it."""
-        share_bytes = held_bytes / self.spec.cores
-        if held_bytes * 2 > self.spec.caches.last.capacity_bytes:
-            passes = 1
-        return share_bytes * max(1.0, passes / self.spec.cores) / self._rate_of(share_bytes)
 
     def _map_cycles(self, op: Op) -> float:
         """Cycles in which A is packed, C made narrow, and both move from and to the last cache."""
@@ -385,7 +243,10 @@ class CpuSparse(Machine[CpuSpec]):
         moved = (op.read_bytes + op.write_bytes) / cores
         issued = vectors * (op.alu_per_element + _LOOP) + memory
         cycles = max(
-            cycles, issued / simd.issue_per_cycle, vectors * op.passes, moved / self._rate_of(moved)
+            cycles,
+            issued / simd.issue_per_cycle,
+            vectors * op.passes,
+            moved / self.kernels.rate_of(moved),
         )
         cycles += self._requantise_cycles(op.elements, op.c_dtype)
         return int(np.ceil(cycles)) + self.spec.engine.launch_cycles

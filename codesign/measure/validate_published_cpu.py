@@ -32,10 +32,14 @@ _XEON_8380: Overrides = (
 """Two sockets: 120 MiB of cache, sixteen channels of DDR4-3200; clock under AVX-512 assumed."""
 _XEON_2145: Overrides = (
     ("clock_mhz", 3700.0), ("caches.l2.capacity_bytes", 1048576), ("engine.index_bytes", 4),
-    ("caches.last.capacity_bytes", 11534336), ("engine.weights_stay", True),
+    ("engine.stored_index_bytes", 8), ("caches.last.capacity_bytes", 11534336), ("engine.weights_stay", True),
     ("engine.launch_cycles", 2000),
 )  # fmt: skip
-"""Four threads of a Xeon W-2145 with 11 MiB of cache: one layer in a loop, 32-bit indices."""
+"""Four threads of a Xeon W-2145 with 11 MiB of cache: one layer in a loop.
+
+PyTorch keeps 64-bit indices, and converts those of a CSR matrix for each call of MKL, which takes
+32-bit ones (aten/src/ATen/mkl/SparseDescriptors.h, prepare_indices_for_mkl).
+"""
 _XEON_7980: Overrides = (
     ("cores", 18), ("clock_mhz", 2800.0), ("caches.l2.capacity_bytes", 1048576),
     ("caches.last.capacity_bytes", 25952256), ("dram.bytes_per_cycle", 25.0),

@@ -6,9 +6,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import codesign
-from codesign.arch.cpu_loops import Shape, Unit, busiest, dense_cycles, item_loops, row_loop
+from codesign.arch.cpu_loops import (
+    Shape,
+    Unit,
+    busiest,
+    dense_cycles,
+    expand_loops,
+    item_loops,
+    kept_units,
+    row_loop,
+)
 from codesign.config import CodesignError
 from codesign.evaluate import evaluate
 from codesign.sparsity.mask import Mask
@@ -103,8 +114,64 @@ def test_decoding_follows_the_bytes_of_the_kept_weights() -> None:
     machine = cpu("cpu_ryzen4", **{"engine.launch_cycles": 0, "engine.dense_efficiency": 1.0})
     full, less = evaluate(dense, machine), evaluate(sparse, machine)
     assert full.bound_by == "memory"
-    assert less.dram_bytes == 4096 * 4096 // 16 * 5
+    # a quarter of the values, and a bit for each group of four
+    assert less.dram_bytes == 4096 * 4096 // 4 + 4096 * 1024 // 8
     assert full.cycles / less.cycles > 2.5
+    # where it takes long to put them in their places, an index for each group is read
+    indexed = cpu("cpu_ryzen4", **{"simd.expand_cycles": 64, "engine.launch_cycles": 0})
+    assert evaluate(sparse, indexed).dram_bytes == 4096 * 4096 // 16 * 5
+
+
+def test_expanded_weights_save_bytes_and_no_multiplies() -> None:
+    simd = cpu().spec.simd
+    shape = Shape(m=64, n=64, k=64, groups=1, quads=True)
+    by = {loop.items: loop.cycles * simd.lanes for loop in expand_loops(simd, shape)}
+    assert by[1] == simd.expand_cycles
+    assert by[16] == max(16 / simd.multiply_ports, 18 / simd.load_ports)
+    assert max(by) + 2 < simd.registers
+
+
+def test_a_vector_load_can_take_more_of_a_cycle_than_a_broadcast() -> None:
+    simd = cpu("cpu_epyc9654").spec.simd
+    assert simd.body(1, 4, 1) == 4 / simd.vector_loads
+    assert simd.body(1, 1, 5) == 6 / simd.load_ports
+
+
+def test_a_library_converts_wide_indices_and_compiled_code_reads_them() -> None:
+    dense = load_workload("gemm:1,768,3072,fp32")
+    even, loose = (
+        sparsify(dense, text, skip_first_last=False) for text in ("1:8", "unstructured(0.875)")
+    )
+    looped = {"engine.weights_stay": True, "engine.index_bytes": 4, "engine.launch_cycles": 0,
+              "simd.gather_cycles": 1, "caches.l2.capacity_bytes": 262144}  # fmt: skip
+    narrow = cpu(**looped, **{"engine.stored_index_bytes": 4})
+    wide = cpu(**looped, **{"engine.stored_index_bytes": 8})
+    nonzeros, cores = 768 * 3072 // 8, 4
+    # in compiled code 12 bytes of a weight instead of 8, where bytes are the limit
+    assert cycles(even, wide) / cycles(even, narrow) == pytest.approx(1.5, rel=0.2)
+    # of a library 8 bytes of each index read and 4 written, then the kernel as before
+    rate = wide.spec.caches.last.bytes_per_cycle
+    copied = nonzeros * (8 + 4) / cores / rate
+    assert cycles(loose, wide) - cycles(loose, narrow) == pytest.approx(copied, rel=0.01)
+
+
+@given(st.integers(1, 40), st.integers(1, 70), st.sampled_from((1, 2, 4)), st.integers(1, 9))
+def test_kept_units_are_counted_as_defined(rows: int, cols: int, high: int, wide: int) -> None:
+    kept = np.random.default_rng(rows * 71 + cols).random((rows, cols)) < 0.2
+    found = kept_units(Mask.from_dense(kept), Unit(high, wide))
+    expected = [
+        sum(kept[r : r + high, c : c + wide].any() for c in range(0, cols, wide))
+        for r in range(0, rows, high)
+    ]
+    assert found.tolist() == expected
+
+
+def test_each_step_reads_its_keys_and_values_from_memory() -> None:
+    size = {"phase": "decode", "context": 256, "dtype": "int8", "overrides": {"depth": 2}}
+    ops = {op.name: op for op in evaluate(load_workload("opt_6_7b", **size), cpu()).ops}
+    assert ops["layers.1.attention.scores"].dram_bytes == 257 * 4096
+    assert ops["layers.1.attention.context"].dram_bytes == 257 * 4096
+    assert ops["layers.1.attention.kv_write"].dram_bytes == 2 * 4096
 
 
 def test_rows_of_a_that_are_left_out_are_not_computed() -> None:
