@@ -42,7 +42,9 @@ class CpuSparse(Machine[CpuSpec]):
         DRAM_READ, DRAM_WRITE, MAC, "l1_read", "l2_read", "last_read", "last_write", "simd_alu",
         "simd_special",
     )  # fmt: skip
-    acts_beyond_probes = ("simd.expand_cycles", "simd.vector_loads")
+    acts_beyond_probes = (
+        "simd.expand_cycles", "simd.vector_loads", "caches.l2.capacity_bytes",
+    )  # fmt: skip
     unit_labels: ClassVar[dict[str, str]] = {DRAM.name: "memory", CORES.name: "compute"}
 
     def units(self) -> tuple[Server, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -42,34 +43,41 @@ class Point:
 
 
 def layer(sparsity: float) -> Trace:
-    """The product, with weights dropped anywhere."""
+    """The product, with weights dropped anywhere: one mask for all machines."""
     dense = load_workload(f"gemm:{ITEMS},{EDGE},{EDGE}")
     if not sparsity:
         return dense
-    return sparsify(dense, f"unstructured({sparsity})", skip_first_last=False)
+    trace = sparsify(dense, f"unstructured({sparsity})", skip_first_last=False)
+    return replace(trace, masks={op.name: sampled_mask(op, 0) for op in trace})
 
 
 @cache
-def curve(card: str) -> tuple[Point, ...]:
-    """Simulated speed-ups over density at row fidelity."""
-    machine = load_arch(card)
-    assert isinstance(machine, WaferScale)
-    full = evaluate(layer(0.0), machine).cycles
-    points = []
+def curves() -> Mapping[str, tuple[Point, ...]]:
+    """Simulated speed-ups over density at row fidelity, by card."""
+    full = {card: evaluate(layer(0.0), _machine(card)).cycles for card in CARDS}
+    points: dict[str, list[Point]] = {card: [] for card in CARDS}
     for sparsity in SPARSITIES:
         trace = layer(sparsity)
-        result = evaluate(trace, machine)
-        points.append(
-            Point(
-                sparsity,
-                full / result.cycles,
-                1 / (1 - sparsity),
-                full / _barrier_cycles(machine, trace),
-                result.utilisation,
-                result.bound_by,
+        for card, found in points.items():
+            machine = _machine(card)
+            result = evaluate(trace, machine)
+            found.append(
+                Point(
+                    sparsity,
+                    full[card] / result.cycles,
+                    1 / (1 - sparsity),
+                    full[card] / _barrier_cycles(machine, trace),
+                    result.utilisation,
+                    result.bound_by,
+                )
             )
-        )
-    return tuple(points)
+    return {card: tuple(found) for card, found in points.items()}
+
+
+def _machine(card: str) -> WaferScale:
+    machine = load_arch(card)
+    assert isinstance(machine, WaferScale)
+    return machine
 
 
 def _barrier_cycles(machine: WaferScale, trace: Trace) -> int:
@@ -78,7 +86,7 @@ def _barrier_cycles(machine: WaferScale, trace: Trace) -> int:
     mapping = machine.mappings(op)[0]
     columns = -(-op.k // mapping.tile_k)
     layout = Layout(columns, mapping.tile_k, mapping.tile_m, mapping.tile_groups)
-    packets = machine.packets(op, layout, Sparse(sampled_mask(op, 0)))
+    packets = machine.packets(op, layout, Sparse(trace.masks[op.name]))
     axpy, command, hop, send, _, _ = machine.times(op, layout.items)
     rows = np.maximum(packets.max(axis=1) * axpy + command, send)
     return (int(rows.sum()) + columns * hop) * layout.waves
@@ -88,7 +96,7 @@ def run(path: Path | None = None) -> ValidationReport:
     """Hold the curve between barrier and 1 / density: near the latter first, far from it last."""
     groups, table = [], list[TableRow]()
     for card in CARDS:
-        points = curve(card)
+        points = curves()[card]
         inside = [p for p in points if p.barrier <= p.speedup <= p.ideal]
         near = [p for p in points if p.sparsity <= NEAR_LINEAR_TO]
         far = [p for p in points if p.sparsity > FALLS_OFF_BEYOND]
