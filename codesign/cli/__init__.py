@@ -21,6 +21,7 @@ VERBS = {
     "sweep": ("sweep", "Run many designs from a YAML file and find their front."),
     "show": ("show", "Show the points that a sweep has stored."),
     "serve": ("serve", "Show the studies and reports of a folder in a browser, live."),
+    "report": ("report", "Make a report of runs and sweeps: HTML, Markdown, CSV or JSON."),
     "extract": ("extract", "Trace a model into a file that every verb reads."),
     "arch": ("arch", "List, show and check machines."),
     "workload": ("workload", "List and show workloads."),

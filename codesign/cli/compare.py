@@ -107,8 +107,21 @@ def command(
         for cell in left_out or ():
             show(f"left out by --max-drop {max_drop:g}: {cell.arch} · {cell.sparsity}")
     if folder is not None:
-        title = f"{workload} on {' and '.join(archs)}"
-        inputs.leave_report(results, folder, title, quiet=quiet, baseline=first)
+        from codesign.report.cases import Case
+
+        cases = [
+            Case(result, traces[cell.sparsity], machines[cell.arch])
+            for result, cell in zip(results, cells, strict=True)
+        ]
+        inputs.leave_report(
+            cases,
+            folder,
+            quiet=quiet,
+            title=f"{workload} on {' and '.join(archs)}",
+            baseline=first,
+            together=True,
+            accuracies=accuracies and [accuracies.by_pattern.get(p) for p in patterns],
+        )
 
 
 def _refuse_repeats(cells: Sequence[Cell]) -> None:

@@ -16,7 +16,7 @@ from codesign.cli.options import Placement, Size
 if TYPE_CHECKING:
     from codesign.arch.base import AnyMachine
     from codesign.evaluate import Chooser
-    from codesign.metrics.result import Result
+    from codesign.report.cases import Case
     from codesign.trace.op import Trace
     from codesign.trace.recipe import Recipe
     from codesign.trace.sparsify import Weights
@@ -159,17 +159,22 @@ def read_mapper(mapper: str, objective: str, budget: int) -> Chooser | None:
     return chooser(mapper, objective, budget)  # type: ignore[arg-type]
 
 
-def leave_report(
-    results: Sequence[Result], folder: Path, title: str, *, quiet: bool, baseline: int = 0
-) -> None:
-    """Write index.html and results.json into the folder, and say so on standard error."""
+def leave_report(cases: Sequence[Case], folder: Path, *, quiet: bool, **told: Any) -> None:
+    """Write index.html, results.json and details.json into the folder; say so on standard error.
+
+    `told` are options of `codesign.report.html.write_report`.
+    """
+    from codesign.report.details import details
     from codesign.report.html import write_report
+    from codesign.report.stored import DETAILS, RESULTS, details_json
     from codesign.report.tables import results_json
 
-    write_report(
-        results, folder / "index.html", title=title, baseline=baseline, commands=[command_line()]
-    )
-    (folder / "results.json").write_text(results_json(results), encoding="utf-8")
+    results = [case.result for case in cases]
+    close = details(cases, baseline=told.get("baseline", 0), together=told.get("together", False))
+    told = {"commands": [command_line()], "details": close, **told}
+    write_report(results, folder / "index.html", **told)
+    (folder / RESULTS).write_text(results_json(results), encoding="utf-8")
+    (folder / DETAILS).write_text(details_json(close), encoding="utf-8")
     if not quiet:
         click.echo(f"report: {folder / 'index.html'}", err=True)
 

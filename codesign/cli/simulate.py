@@ -61,13 +61,14 @@ def command(
     trace = inputs.make_sparse(inputs.read_trace(workload, size), sparsity, placement)
     from codesign.evaluate import evaluate
 
+    chooser = inputs.read_mapper(mapper, objective, budget)
     with progress_bar(quiet=quiet) as progress:
         result = evaluate(
             trace,
             machine,
             fidelity=fidelity,
             seed=seed,
-            chooser=inputs.read_mapper(mapper, objective, budget),
+            chooser=chooser,
             progress=progress,
         )
     if as_json:
@@ -76,7 +77,12 @@ def command(
         sizes = {key: trace.meta.get(key) for key in ("batch", "seq", "context")}
         _show(result, sizes, per_op=per_op, assumptions=assumptions)
     if folder is not None:
-        inputs.leave_report([result], folder, f"{result.workload} on {result.arch}", quiet=quiet)
+        from codesign.report.cases import Case
+
+        title = f"{result.workload} on {result.arch}"
+        inputs.leave_report(
+            [Case(result, trace, machine, chooser)], folder, quiet=quiet, title=title
+        )
 
 
 def _show(result: Result, sizes: Mapping[str, object], *, per_op: bool, assumptions: bool) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from codesign.report import quantities as q
 from codesign.report.svg import (
     PALETTE,
+    PHONE_PX,
     WIDE_PX,
     Figure,
     bar,
@@ -31,7 +32,6 @@ from codesign.report.svg import (
     tip,
 )
 
-_PHONE_PX = 520
 _BOLD = 1.08
 
 
@@ -61,9 +61,10 @@ def bars(
     """
 
     def draw(width: int) -> tuple[float, list[str]]:
-        phone = width < _PHONE_PX
+        phone = width < PHONE_PX
         left = 0.0 if phone else min(240.0, max(text_px(r) for r in rows) + 12)
-        across = 1 if phone else max(1, min(len(columns), int((width - left) // 175)))
+        most = 1 if phone else max(1, min(len(columns), int((width - left) // 175)))
+        across = -(-len(columns) // -(-len(columns) // most))
         panel = (width - left) / across
         pitch = 40.0 if phone else 27.0
         parts: list[str] = []
@@ -146,7 +147,7 @@ def stacked(
     longest = max((sum(stack.parts.values()) for stack in stacks), default=0.0)
 
     def draw(width: int) -> tuple[float, list[str]]:
-        phone = width < _PHONE_PX
+        phone = width < PHONE_PX
         used = [(part, i) for part, i in colour.items() if totals[part] > 0]
         if any(part not in colour for stack in stacks for part in stack.parts):
             used.append(("other", len(PALETTE) - 1))
@@ -274,12 +275,22 @@ class Lane:
 
 
 def timeline(
-    name: str, title: str, description: str, lanes: Sequence[Lane], length: float, axis: str
+    name: str,
+    title: str,
+    description: str,
+    lanes: Sequence[Lane],
+    length: float,
+    axis: str,
+    *,
+    separate: bool = False,
 ) -> Figure:
-    """What ran when; intervals closer than half a pixel are drawn as one."""
+    """What ran when; intervals closer than half a pixel are drawn as one.
+
+    With `separate` neighbours that touch have a line between them, where there is room for it.
+    """
 
     def draw(width: int) -> tuple[float, list[str]]:
-        phone = width < _PHONE_PX
+        phone = width < PHONE_PX
         left = 0.0 if phone else max(text_px(lane.label) for lane in lanes) + 12
         room = width - left - 12
         parts: list[str] = []
@@ -290,10 +301,12 @@ def timeline(
                 y += 16
             else:
                 parts.append(label(0, y + 14, lane.label))
-            for start, end, text in _merge(lane.spans, 0.5 * length / room):
+            spans = _merge(lane.spans, 0.5 * length / room)
+            apart = " sp" if separate and len(spans) < room / 6 else ""
+            for start, end, text in spans:
                 x = left + room * start / length
                 wide = max(room * (end - start) / length, 0.6)
-                parts.append(bar(x, y, wide, 18, f"f{lane.colour % len(PALETTE)}", text))
+                parts.append(bar(x, y, wide, 18, f"f{lane.colour % len(PALETTE)}{apart}", text))
             y += 24
         values = ticks(length, max(2, int(room // 90)))
         for value in values:
@@ -330,7 +343,7 @@ def heat(
     """One strip for each row of (label, fractions from 0 to 1 along the run, text at its end)."""
 
     def draw(width: int) -> tuple[float, list[str]]:
-        phone = width < _PHONE_PX
+        phone = width < PHONE_PX
         left = 0.0 if phone else min(240.0, max(text_px(row[0]) for row in rows) + 12)
         right = max(text_px(row[2]) for row in rows) + 12
         room = width - left - right

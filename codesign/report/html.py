@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Unpack
 
 import jinja2
 from markupsafe import Markup
@@ -14,77 +16,49 @@ from markupsafe import Markup
 from codesign.metrics.result import Result
 from codesign.report import quantities as q
 from codesign.report.embedded import table_data
-from codesign.report.page import Page, page
+from codesign.report.page import Options, Page, contents, page
 from codesign.report.svg import CSS, definitions
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_CONTENTS = (
-    ("answer", "The answer"),
-    ("compare", "Side by side"),
-    ("time", "Time"),
-    ("layers", "Layers"),
-    ("roofline", "Roofline"),
-    ("energy", "Energy and area"),
-    ("utilisation", "Utilisation"),
-    ("memory", "Memory"),
-    ("notes", "Notes"),
-    ("operators", "All operators"),
-    ("sources", "Assumptions"),
-    ("provenance", "Provenance"),
-)
+_SCRIPTS = ("report.js", "grid.js", "operators.js", "points.js")
 
 
-def write_report(
-    results: Sequence[Result],
-    path: Path,
-    *,
-    title: str,
-    baseline: int = 0,
-    commands: Sequence[str] = (),
-    introduction: str = "",
-    remarks: Sequence[str] = (),
-) -> Path:
-    """Write a self-contained page that compares results; `baseline` is the index of one of them.
+def write_report(results: Sequence[Result], path: Path, **options: Unpack[Options]) -> Path:
+    """Write a self-contained page that compares results.
 
-    Results are compared within one workload and phase. `commands` are shown as the way to make the
-    page again, `introduction` stands below the title and `remarks` below the answer. Equal input
-    gives an equal file. Raises CodesignError when there are no results.
+    Results are compared within one workload and phase. Equal input gives an equal file. Raises
+    CodesignError when there are no results.
     """
-    contents = page(
-        results,
-        title=title,
-        baseline=baseline,
-        commands=commands,
-        introduction=introduction,
-        remarks=remarks,
-    )
+    found = page(results, options)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render_html(contents), encoding="utf-8")
+    path.write_text(render_html(found), encoding="utf-8")
     return path
 
 
-def render_html(contents: Page) -> str:
+def render_html(found: Page) -> str:
     """The page as a string."""
-    script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
+    texts = [(_TEMPLATES / name).read_text(encoding="utf-8") for name in _SCRIPTS]
+    script = '"use strict";\n(() => {\n' + "".join(texts) + "})();\n"
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         environment(escape=True)
         .get_template("report.html.j2")
         .render(
-            vars_of(contents),
-            contents=_CONTENTS,
+            vars_of(found),
+            contents=contents(found),
             css=(_TEMPLATES / "report.css").read_text(encoding="utf-8") + CSS,
             definitions=definitions(),
-            data=table_data(contents.study),
+            data=table_data(found.study),
             script=script,
             script_hash=f"sha256-{digest}",
         )
     )
 
 
-def vars_of(contents: Page) -> dict[str, object]:
-    """A page's fields by name."""
-    return {name: getattr(contents, name) for name in contents.__dataclass_fields__}
+def vars_of(found: Page) -> dict[str, object]:
+    """A page's fields and properties by name."""
+    listed = (*found.__dataclass_fields__, "any_closeup", "any_layer")
+    return {name: getattr(found, name) for name in listed}
 
 
 @cache
@@ -99,8 +73,15 @@ def environment(*, escape: bool) -> jinja2.Environment:
     )
     found.filters["line"] = q.one_line
     found.filters["clean"] = q.clean
+    found.filters["broken"] = _broken
     found.filters["md"] = markdown_text
     return found
+
+
+def _broken(text: str) -> Markup:
+    """A dotted name that may break into lines after its dots and underscores."""
+    parts = re.split(r"(?<=[._])", q.one_line(text, 80))
+    return Markup("<wbr>").join(parts)
 
 
 def _showable(value: object) -> object:

@@ -5,36 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Unpack
 
 from codesign.metrics.result import Result
 from codesign.report.html import environment, vars_of
-from codesign.report.page import Page, page
+from codesign.report.page import Options, Page, page
 
 FIGURES = "figures"
 
 
-def write_markdown(
-    results: Sequence[Result],
-    path: Path,
-    *,
-    title: str,
-    baseline: int = 0,
-    commands: Sequence[str] = (),
-    introduction: str = "",
-    remarks: Sequence[str] = (),
-) -> Path:
+def write_markdown(results: Sequence[Result], path: Path, **options: Unpack[Options]) -> Path:
     """Write a Markdown file and, in the folder `figures` beside it, its figures as SVG.
 
     The arguments are those of `codesign.report.html.write_report`.
     """
-    contents = page(
-        results,
-        title=title,
-        baseline=baseline,
-        commands=commands,
-        introduction=introduction,
-        remarks=remarks,
-    )
+    contents = page(results, options)
     folder = path.parent / FIGURES
     folder.mkdir(parents=True, exist_ok=True)
     for drawn in contents.figures:
@@ -50,4 +35,5 @@ def render_markdown(contents: Page) -> str:
         .get_template("report.md.j2")
         .render(vars_of(contents), folder=FIGURES)
     )
-    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+    rows = re.sub(r"(?m)^(\|.*\|)\n\n(?=\|)", r"\1\n", text)
+    return re.sub(r"\n{3,}", "\n\n", rows).strip() + "\n"

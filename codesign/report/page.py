@@ -2,96 +2,62 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Required, TypedDict
 
 from codesign import __version__
+from codesign.accuracy import AccuracyPoint
 from codesign.metrics.result import Result
 from codesign.report import quantities as q
-from codesign.report.answer import (
-    answer,
-    explanation,
-    layers_sentence,
-    work_sentence,
+from codesign.report.answer import answer, layers_sentence, work_sentence
+from codesign.report.closeup import LOAD_HEAD, Closeup, Validation, closeup, validation
+from codesign.report.details import Details, scenario_key
+from codesign.report.rows import (
+    AccuracyNote,
+    AssumptionRow,
+    Note,
+    OpRow,
+    ProvenanceRow,
+    RunRow,
+    UnitRow,
+    accuracy_notes,
+    assumptions,
+    count,
+    notes,
+    run_head,
+    run_row,
+    slowest,
+    units,
 )
 from codesign.report.sections import Chapter, area, chapter, speedups
-from codesign.report.study import METRICS, Run, Scenario, Study, busy_shares, study
+from codesign.report.study import Scenario, Study, study
 from codesign.report.svg import Figure
+from codesign.report.sweep_part import SweepPart
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One figure of a comparison, with its ratio to the baseline's."""
+class Options(TypedDict, total=False):
+    """What a report is told beside its results; all but the title may be left out."""
 
-    text: str
-    ratio: str = ""
-    best: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class RunRow:
-    """One run of a comparison."""
-
-    label: str
-    baseline: bool
-    cells: tuple[Cell, ...]
-    explanation: str
-
-
-@dataclass(frozen=True, slots=True)
-class OpRow:
-    """One operator of a run."""
-
-    name: str
-    phase: str
-    shape: str
-    pattern: str
-    mapping: str
-    time: str
-    share: str
-    utilisation: str
-    bound_by: str
-
-
-@dataclass(frozen=True, slots=True)
-class UnitRow:
-    """One unit of a machine: how long it was held and waited for."""
-
-    run: str
-    name: str
-    share: str
-    busy: str
-    stall: str
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """A line about operators, and the runs that it is about."""
-
-    text: str
-    where: str
-
-
-@dataclass(frozen=True, slots=True)
-class AssumptionRow:
-    """A number of a machine file that nobody published."""
-
-    arch: str
-    path: str
-    value: str
-    status: str
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
-class ProvenanceRow:
-    """What a run was made of and with."""
-
-    run: str
-    clock: str
-    result: Result
+    title: Required[str]
+    baseline: int
+    """Index of the result that the others are compared with."""
+    names: Sequence[str] | None
+    """What the results are called, one for each, in place of machine and sparsity."""
+    together: bool
+    """Whether results of unequal work are compared too, as after changes of a trace."""
+    commands: Sequence[str]
+    """How the report can be made again."""
+    introduction: str
+    """Below the title."""
+    remarks: Sequence[str]
+    """Below the answer."""
+    accuracies: Sequence[AccuracyPoint | None] | None
+    """What the results' accuracy is, one for each."""
+    details: Details
+    """What was looked at closely, by scenario."""
+    sweeps: Sequence[SweepPart]
+    """The studies that the results are points of; the first one gives the answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,77 +71,93 @@ class Page:
     facts: str
     sentences: tuple[str, str, str]
     hero: Figure
+    sweeps: tuple[SweepPart, ...]
     chapters: tuple[Chapter, ...]
+    closeups: tuple[Closeup | None, ...]
+    """One for each chapter."""
+    load_head: tuple[str, ...]
     area: Figure | None
     scenario_facts: tuple[str, ...]
     run_table_head: tuple[str, ...]
     run_tables: tuple[tuple[RunRow, ...], ...]
+    accuracy_notes: tuple[AccuracyNote, ...]
     any_accuracy: bool
     work_sentences: tuple[str, ...]
     layer_sentences: tuple[str, ...]
     slowest: tuple[tuple[OpRow, ...], ...]
     units: tuple[tuple[UnitRow, ...], ...]
     notes: tuple[Note, ...]
+    validation: Validation
     assumptions: tuple[AssumptionRow, ...]
     provenance: tuple[ProvenanceRow, ...]
     commands: tuple[str, ...]
     version: str = __version__
 
     @property
+    def any_closeup(self) -> bool:
+        return any(one is not None for one in self.closeups)
+
+    @property
+    def any_layer(self) -> bool:
+        return any(one is not None and one.layer is not None for one in self.closeups)
+
+    @property
     def figures(self) -> tuple[Figure, ...]:
         """Every figure, in the order of the page."""
-        ends = (self.area,) if self.area else ()
-        return (self.hero, *(f for c in self.chapters for f in c.figures), *ends)
+        drawn = [self.hero, *(part.hero for part in self.sweeps[1:])]
+        for one, close in zip(self.chapters, self.closeups, strict=True):
+            drawn += [*one.figures, *(close.figures if close is not None else ())]
+        drawn += [f for f in (self.area, self.validation.figure) if f is not None]
+        return tuple(drawn)
 
 
-def page(
-    results: Sequence[Result],
-    *,
-    title: str,
-    baseline: int = 0,
-    commands: Sequence[str] = (),
-    introduction: str = "",
-    remarks: Sequence[str] = (),
-) -> Page:
-    """Work out a report; `baseline` is the index of the result that the others are compared with.
+def page(results: Sequence[Result], options: Options) -> Page:
+    """Work out a report.
 
     Raises CodesignError when there are no results or no such baseline.
     """
-    found = study(results, baseline)
-    with_accuracy = any(result.accuracy is not None for result in found.results)
+    names = options.get("names")
+    found = study(
+        results, options.get("baseline", 0), names=names, together=options.get("together", False)
+    )
+    points = options.get("accuracies") or [None] * len(results)
+    accuracies = {
+        id(result): point
+        for result, point in zip(results, points, strict=True)
+        if point is not None
+    }
+    with_accuracy = bool(accuracies) or any(r.accuracy is not None for r in found.results)
+    sweeps = tuple(options.get("sweeps", ()))
     scenarios = found.scenarios
+    details: Details = options.get("details", {})
     return Page(
         study=found,
-        title=title,
-        introduction=introduction,
-        remarks=tuple(remarks),
-        facts=_facts(found),
-        sentences=answer(found),
-        hero=speedups(found),
+        title=options["title"],
+        introduction=options.get("introduction", ""),
+        remarks=tuple(options.get("remarks", ())),
+        facts=_facts(found, sweeps),
+        sentences=sweeps[0].sentences if sweeps else answer(found),
+        hero=sweeps[0].hero if sweeps else speedups(found),
+        sweeps=sweeps,
         chapters=tuple(chapter(found, s, i) for i, s in enumerate(scenarios)),
+        closeups=_closeups(scenarios, details),
+        load_head=LOAD_HEAD,
         area=area(found),
         scenario_facts=tuple(_scenario_facts(s) for s in scenarios),
-        run_table_head=(
-            "run",
-            *(metric.name for metric in METRICS),
-            *(("accuracy",) if with_accuracy else ()),
-            "power",
-            "use of array",
-            "dense rate",
-            "effective rate",
-            "DRAM traffic",
-            "bound by (share of time)",
-        ),
+        run_table_head=run_head(with_accuracy),
         run_tables=tuple(
-            tuple(_run_row(s, run, with_accuracy) for run in s.runs) for s in scenarios
+            tuple(run_row(s, run, with_accuracy, accuracies.get(id(run.result))) for run in s.runs)
+            for s in scenarios
         ),
+        accuracy_notes=accuracy_notes(accuracies.values()),
         any_accuracy=with_accuracy,
         work_sentences=tuple(work_sentence(s) for s in scenarios),
         layer_sentences=tuple(layers_sentence(s) for s in scenarios),
-        slowest=tuple(_slowest(s.fastest) for s in scenarios),
-        units=tuple(tuple(row for run in s.runs for row in _units(run)) for s in scenarios),
-        notes=_notes(found),
-        assumptions=_assumptions(found),
+        slowest=tuple(slowest(s.fastest) for s in scenarios),
+        units=tuple(tuple(row for run in s.runs for row in units(run)) for s in scenarios),
+        notes=notes(found),
+        validation=validation(found.results),
+        assumptions=assumptions(found),
         provenance=tuple(
             ProvenanceRow(
                 f"{s.title} · {run.label}", f"{run.result.clock_mhz:,.10g} MHz", run.result
@@ -183,126 +165,57 @@ def page(
             for s in scenarios
             for run in s.runs
         ),
-        commands=tuple(commands),
+        commands=tuple(options.get("commands", ())),
     )
 
 
-def _facts(found: Study) -> str:
+def _closeups(scenarios: Sequence[Scenario], details: Details) -> tuple[Closeup | None, ...]:
+    found = [details.get(scenario_key(s.baseline.result)) for s in scenarios]
+    return tuple(
+        None if detail is None else closeup(scenario, detail, f"s{i + 1}")
+        for i, (scenario, detail) in enumerate(zip(scenarios, found, strict=True))
+    )
+
+
+def _facts(found: Study, sweeps: Sequence[SweepPart]) -> str:
     results = found.results
     kinds = sorted({f"{r.kind} at {r.fidelity} fidelity" for r in results})
-    return (
-        f"{_count(len(results), 'run')} in {_count(len(found.scenarios), 'comparison')} on "
-        f"{_count(len(found.archs), 'machine')}, {' and '.join(kinds)}, "
+    facts = (
+        f"{count(len(results), 'run')} in {count(len(found.scenarios), 'comparison')} on "
+        f"{count(len(found.archs), 'machine')}, {' and '.join(kinds)}, "
         f"{sum(len(r.ops) for r in results):,} operators in all."
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    studies = [f"{q.one_line(part.points.study.name, 60)}: {part.facts}" for part in sweeps]
+    return " ".join([*studies, ("Looked at closely: " if sweeps else "") + facts])
 
 
 def _scenario_facts(scenario: Scenario) -> str:
     result = scenario.baseline.result
     return (
-        f"{q.with_unit(result.macs, 'MAC')} in {_count(len(result.ops), 'operator')}, "
+        f"{q.with_unit(result.macs, 'MAC')} in {count(len(result.ops), 'operator')}, "
         f"{q.with_unit(result.parameters, '')} parameters; "
         f"the baseline is {scenario.baseline.label}."
     )
 
 
-def _run_row(scenario: Scenario, run: Run, with_accuracy: bool) -> RunRow:
-    result = run.result
-    cells = []
-    for metric in METRICS:
-        value = metric.value(result)
-        best = scenario.best(metric)
-        shown = q.ratio(scenario.ratio(run, metric)) if run is not scenario.baseline else ""
-        cells.append(
-            Cell(
-                metric.text(value),
-                shown,
-                run.label in best,
-            )
-        )
-    if with_accuracy:
-        cells.append(
-            Cell(q.MISSING if result.accuracy is None else f"{result.accuracy * 100:.1f} %")
-        )
-    cells += [
-        Cell(q.with_unit(result.power_w, "W")),
-        Cell(q.share(result.utilisation)),
-        Cell(q.with_unit(result.dense_tops * 1e12, "OP/s")),
-        Cell(q.with_unit(result.effective_tops * 1e12, "OP/s")),
-        Cell(q.with_unit(result.dram_bytes, "B")),
-    ]
-    return RunRow(run.label, run is scenario.baseline, tuple(cells), explanation(scenario, run))
-
-
-def _slowest(run: Run, most: int = 10) -> tuple[OpRow, ...]:
-    result = run.result
-    ranked = sorted(run.ops, key=lambda op: (-op.cycles, op.start_cycle))[:most]
-    return tuple(
-        OpRow(
-            op.name,
-            op.phase,
-            op.shape,
-            op.pattern,
-            op.mapping,
-            q.with_unit(op.cycles * q.divide(result.latency_s, result.cycles), "s"),
-            q.share(q.divide(op.cycles, result.cycles)),
-            q.share(op.utilisation),
-            op.bound_by,
-        )
-        for op in ranked
-    )
-
-
-def _units(run: Run) -> tuple[UnitRow, ...]:
-    result = run.result
-    return tuple(
-        UnitRow(
-            run.label,
-            unit,
-            q.share(part),
-            f"{result.busy_cycles[unit]:,}",
-            f"{result.stall_cycles.get(unit, 0):,}",
-        )
-        for unit, part in busy_shares(run).items()
-    )
-
-
-def _notes(found: Study) -> tuple[Note, ...]:
-    """Every note once, with the runs and the number of operators that it is about."""
-    operators: dict[str, dict[str, list[int]]] = {}
-    for scenario in found.scenarios:
-        for run in scenario.runs:
-            counts = Counter(op.note for op in run.ops if op.note)
-            for note in run.result.notes:
-                counts.setdefault(note, 0)
-            for note, count in counts.items():
-                operators.setdefault(note, {}).setdefault(run.label, []).append(count)
-    return tuple(
-        Note(text, f"({'; '.join(_where(label, counts) for label, counts in runs.items())})")
-        for text, runs in operators.items()
-    )
-
-
-def _where(label: str, counts: Sequence[int]) -> str:
-    times = "" if len(counts) == 1 else f", {len(counts)} comparisons"
-    about = f", {_count(sum(counts), 'operator')}" if sum(counts) else ""
-    return f"{label}{times}{about}"
-
-
-def _assumptions(found: Study) -> tuple[AssumptionRow, ...]:
-    rows = {
-        AssumptionRow(
-            result.arch,
-            assumption.path,
-            f"{assumption.value:,.6g}" if math.isfinite(assumption.value) else q.MISSING,
-            assumption.status,
-            assumption.source,
-        ): None
-        for result in found.results
-        for assumption in result.assumptions
+def contents(found: Page) -> tuple[tuple[str, str], ...]:
+    """The sections of a page that has them: id and title."""
+    listed: Mapping[str, tuple[str, bool]] = {
+        "answer": ("The answer", True),
+        "front": ("Front", bool(found.sweeps)),
+        "compare": ("Side by side", True),
+        "time": ("Time", True),
+        "layers": ("Layers", True),
+        "roofline": ("Roofline", True),
+        "energy": ("Energy and area", True),
+        "utilisation": ("Utilisation", True),
+        "memory": ("Memory", True),
+        "doubts": ("Sensitivity", found.any_closeup),
+        "validation": ("Validation", True),
+        "notes": ("Notes", True),
+        "points": ("All points", bool(found.sweeps)),
+        "operators": ("All operators", True),
+        "sources": ("Assumptions", True),
+        "provenance": ("Provenance", True),
     }
-    return tuple(rows)
+    return tuple((key, title) for key, (title, there) in listed.items() if there)

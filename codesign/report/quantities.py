@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass
 
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
 _SMALL_PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"), (1e-15, "f"))
@@ -122,3 +123,57 @@ def one_line(text: str, longest: int = 0) -> str:
         tail = longest // 3
         return line[: longest - tail - 1] + "…" + line[len(line) - tail :]
     return line
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A figure of a design as people read it: its name, its unit, and what one of it counts."""
+
+    title: str
+    unit: str = ""
+    factor: float = 1.0
+    percent: bool = False
+
+    @property
+    def axis(self) -> str:
+        """Name and unit for an axis."""
+        unit = "%" if self.percent else self.unit
+        return f"{self.title} ({unit})" if unit else self.title
+
+    def text(self, value: float) -> str:
+        """The value with its unit.
+
+        >>> quantity("latency_s").text(0.0042), quantity("accuracy_drop").text(0.0125)
+        ('4.20 ms', '1.25 %')
+        """
+        if self.percent:
+            return f"{significant(value * 100)} %" if math.isfinite(value) else MISSING
+        if self.unit == "mm²":
+            return area(value)
+        return with_unit(value * self.factor, self.unit)
+
+
+_QUANTITIES = {
+    "latency_s": Quantity("latency", "s"),
+    "energy_j": Quantity("energy", "J"),
+    "edp_js": Quantity("energy × delay", "Js"),
+    "area_mm2": Quantity("area", "mm²"),
+    "power_w": Quantity("power", "W"),
+    "utilisation": Quantity("use of array", percent=True),
+    "accuracy": Quantity("accuracy", percent=True),
+    "accuracy_drop": Quantity("accuracy lost", percent=True),
+    "dense_tops": Quantity("dense rate", "OP/s", 1e12),
+    "effective_tops": Quantity("effective rate", "OP/s", 1e12),
+    "peak_tops": Quantity("peak rate", "OP/s", 1e12),
+    "dram_bytes": Quantity("DRAM traffic", "B"),
+    "macs": Quantity("work", "MAC"),
+    "effective_macs": Quantity("work on kept weights", "MAC"),
+    "executed_macs": Quantity("work issued", "MAC"),
+}
+
+
+def quantity(name: str) -> Quantity:
+    """How a figure of a result or of a sweep is shown; by its own name where nothing better is
+    known.
+    """
+    return _QUANTITIES.get(name) or Quantity(one_line(name, 40).replace("_", " "))

@@ -32,8 +32,14 @@ METRICS = (
     Metric("energy", lambda r: r.energy_j, lambda v: q.with_unit(v, "J")),
     Metric("energy × delay", lambda r: r.edp_js, lambda v: q.with_unit(v, "Js")),
     Metric("area", lambda r: r.area_mm2 or math.nan, q.area),
+    Metric(
+        "latency × area",
+        lambda r: r.latency_s * (r.area_mm2 or math.nan),
+        lambda v: q.with_unit(v, "s·mm²"),
+    ),
 )
-LATENCY, ENERGY, EDP, AREA = METRICS
+LATENCY, ENERGY, EDP, AREA, ISO_AREA = METRICS
+"""The last compares machines at equal area: as if each filled it with copies of itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +137,17 @@ class Study:
         return geometric_mean(s.ratio(run, metric) for s, run in self.of(label))
 
 
-def study(results: Sequence[Result], baseline: int = 0, *, together: bool = False) -> Study:
+def study(
+    results: Sequence[Result],
+    baseline: int = 0,
+    *,
+    together: bool = False,
+    names: Sequence[str] | None = None,
+) -> Study:
     """Group results by workload, phase and dense work, and find the baseline of each group.
 
-    With `together` work does not matter: changes of a trace leave less of it to compare.
+    With `together` work does not matter: changes of a trace leave less of it to compare. `names`
+    are what the results are called, one for each, in place of machine and sparsity.
 
     `baseline` is the index of a result; in other groups its counterpart is the one with the same
     machine and sparsity, then the same machine, then the first. Raises CodesignError when there are
@@ -150,14 +163,15 @@ def study(results: Sequence[Result], baseline: int = 0, *, together: bool = Fals
     for result in results:
         work = 0 if together else result.macs
         groups.setdefault((result.workload, result.phase, work), []).append(result)
-    names = Counter((workload, phase) for workload, phase, _ in groups)
+    given = dict(zip(map(id, results), names, strict=True)) if names is not None else {}
+    seen = Counter((workload, phase) for workload, phase, _ in groups)
     chosen = results[baseline]
     scenarios = []
     for (workload, phase, macs), members in groups.items():
         title = f"{q.one_line(workload, 60)}, {q.one_line(phase, 30)}"
-        if names[workload, phase] > 1:
+        if seen[workload, phase] > 1:
             title += f" ({q.with_unit(macs, 'MAC')})"
-        labels = _labels(members)
+        labels = _numbered([given[id(r)] for r in members]) if given else _labels(members)
         runs = tuple(Run(label, result) for label, result in zip(labels, members, strict=True))
         scenarios.append(Scenario(title, workload, phase, runs, _counterpart(runs, chosen)))
     return Study(tuple(scenarios))
@@ -174,12 +188,17 @@ def _labels(members: Sequence[Result]) -> list[str]:
             else label
             for label, r in zip(labels, members, strict=True)
         ]
+    return _numbered(labels)
+
+
+def _numbered(labels: Sequence[str]) -> list[str]:
+    """The labels, those that come more than once with a number."""
     counts, seen = Counter(labels), Counter[str]()
-    for i, label in enumerate(labels):
+    numbered = []
+    for label in labels:
         seen[label] += 1
-        if counts[label] > 1:
-            labels[i] = f"{label} #{seen[label]}"
-    return labels
+        numbered.append(f"{label} #{seen[label]}" if counts[label] > 1 else label)
+    return numbered
 
 
 def _counterpart(runs: Sequence[Run], chosen: Result) -> Run:

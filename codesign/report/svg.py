@@ -37,6 +37,8 @@ CSS = (
 LIGHT = "--fg:#1b1f24;--muted:#57606a;--line:#d0d7de;--bg:#ffffff"
 NARROW_PX = 360
 WIDE_PX = 1000
+PHONE_PX = 520
+"""Drawings narrower than this put labels above marks."""
 
 
 def definitions() -> str:

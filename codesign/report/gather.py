@@ -1,0 +1,211 @@
+"""From stores of sweeps and folders of results to one report, in every form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from codesign.config import CodesignError
+from codesign.metrics.result import Result
+from codesign.report import quantities as q
+from codesign.report.cases import again, differing
+from codesign.report.details import Detail, details
+from codesign.report.html import write_report
+from codesign.report.markdown import write_markdown
+from codesign.report.page import Options
+from codesign.report.points import points
+from codesign.report.stored import read_details, read_results
+from codesign.report.sweep_part import SweepPart, detailed, picked, sweep_part
+from codesign.report.tables import cell, results_csv, results_json
+from codesign.sweep.run import stored_study
+from codesign.sweep.store import Row, Store, write_csv
+
+_SQLITE = b"SQLite format 3\x00"
+
+
+@dataclass
+class Material:
+    """What a report is made of."""
+
+    titles: list[str] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    details: dict[str, Detail] = field(default_factory=dict)
+    sweeps: list[SweepPart] = field(default_factory=list)
+    rows: list[list[Row]] = field(default_factory=list)
+    """The points of each sweep, for CSV."""
+    remarks: list[str] = field(default_factory=list)
+
+    def options(self, title: str | None, baseline: int, commands: Sequence[str]) -> Options:
+        """What `write_report` is told."""
+        options: Options = {
+            "title": title or " and ".join(dict.fromkeys(self.titles)),
+            "baseline": baseline,
+            "commands": tuple(commands),
+            "remarks": tuple(self.remarks),
+            "details": self.details,
+            "sweeps": tuple(self.sweeps),
+        }
+        if self.sweeps:
+            options["names"] = self.names
+        return options
+
+
+def gather(runs: Sequence[Path], *, point: int | None = None, closely: bool = True) -> Material:
+    """Read some stores of sweeps and folders (or files) of results.
+
+    `point` is the number of the point of a study that others are compared with. Without `closely`
+    no point is simulated again with its machine's doubtful numbers halved and doubled. Raises
+    CodesignError for what is neither.
+    """
+    found = Material()
+    for run in runs:
+        if is_store(run):
+            _take_store(found, run, point, closely)
+        else:
+            _take_results(found, run)
+    if not found.results:
+        raise CodesignError("a report needs at least one run")
+    return found
+
+
+def is_store(path: Path) -> bool:
+    """Whether a file is a database; folders hold results."""
+    if not path.exists():
+        raise CodesignError(f"{path}: there is no such run")
+    if path.is_dir():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(_SQLITE)) == _SQLITE
+
+
+def _take_results(found: Material, run: Path) -> None:
+    results = read_results(run)
+    found.results += results
+    found.names += [
+        f"{q.one_line(result.arch, 48)} · {q.one_line(result.sparsity, 48)}" for result in results
+    ]
+    found.details |= read_details(run)
+    first = results[0]
+    archs = " and ".join(dict.fromkeys(result.arch for result in results))
+    found.titles.append(f"{first.workload} on {archs}")
+
+
+def _take_store(found: Material, run: Path, point: int | None, closely: bool) -> None:
+    with Store(run, create=False) as store:
+        study = stored_study(store)
+        rows = store.rows()
+        listed = points(study, str(run), rows, point)
+        chosen = [
+            (f"point {row.number}, {what}", row)
+            for group in detailed(listed)
+            for what, row in picked(listed, group)
+        ]
+        names, picks = [name for name, _ in chosen], [row for _, row in chosen]
+        cases = again(store, study, picks)
+    if other := differing(picks, cases):
+        found.remarks.append(
+            f"{study.name} was stored by another version: points {', '.join(map(str, other))} "
+            "have other figures when they are simulated now; the points are shown as stored."
+        )
+    swept = {each for path, p in study.parameters.items() for each in (path, *p.also)}
+    if closely:
+        found.details |= details(
+            cases,
+            names=names,
+            goals=_known(study.metrics),
+            left_out={path.removeprefix("arch.") for path in swept},
+        )
+    found.results += [case.result for case in cases]
+    found.names += names
+    found.sweeps.append(sweep_part(listed, len(found.sweeps)))
+    found.rows.append(rows)
+    found.titles.append(study.description or study.name)
+
+
+def _known(goals: Mapping[str, str]) -> dict[str, str]:
+    """The goals that a simulation alone can judge."""
+    kept = {name: goal for name, goal in goals.items() if not name.startswith("accuracy")}
+    return kept or {"latency_s": "minimize"}
+
+
+def write(found: Material, out: Path, options: Options) -> list[Path]:
+    """Write the report in the form that the name's ending asks for, or all forms into a folder.
+
+    Returns the files written, the one to open first. Raises CodesignError for another ending.
+    """
+    if not out.suffix:
+        return [
+            file
+            for name in ("index.html", "report.md", "results.json", "results.csv")
+            for file in write(found, out / name, options)
+        ]
+    writers: dict[str, Callable[[], object]] = {
+        ".html": lambda: write_report(found.results, out, **options),
+        ".md": lambda: write_markdown(found.results, out, **options),
+        ".csv": lambda: _write_csv(found, out),
+        ".json": lambda: out.write_text(as_json(found), encoding="utf-8"),
+    }
+    if out.suffix not in writers:
+        raise CodesignError(
+            f"a report is {', '.join(writers)}, or a folder for all of them; not {out.suffix}"
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    writers[out.suffix]()
+    return [out, *_point_files(found, out)] if out.suffix == ".csv" else [out]
+
+
+def _write_csv(found: Material, out: Path) -> None:
+    out.write_text(results_csv(found.results), encoding="utf-8")
+    for file, rows in zip(_point_files(found, out), found.rows, strict=True):
+        write_csv([_printable(row) for row in rows], file)
+
+
+def _point_files(found: Material, out: Path) -> list[Path]:
+    return [
+        out.with_name(f"{out.stem}-points{f'-{i + 1}' if i else ''}.csv")
+        for i in range(len(found.sweeps))
+    ]
+
+
+def _printable(row: Row) -> Row:
+    """The row without text that a spreadsheet would take for a formula."""
+    values = {key: cell(value) for key, value in row.values.items()}
+    return replace(row, values=values, error=cell(row.error))
+
+
+def as_json(found: Material) -> str:
+    """Results without their operators, and what each study says."""
+    return (
+        json.dumps(
+            {
+                "results": json.loads(results_json(found.results, with_ops=False)),
+                "names": found.names,
+                "studies": [
+                    {
+                        "name": part.points.study.name,
+                        "facts": part.facts,
+                        "sentences": part.sentences,
+                        "fronts": [
+                            {
+                                "workload": group.title,
+                                "baseline": group.baseline.number,
+                                "knee": None if group.knee is None else group.knee.number,
+                                "points": [
+                                    {**row.values, **row.metrics, "number": row.number}
+                                    for row in group.front
+                                ],
+                            }
+                            for group in part.points.groups
+                        ],
+                    }
+                    for part in found.sweeps
+                ],
+            },
+            indent=1,
+            allow_nan=False,
+        )
+        + "\n"
+    )
