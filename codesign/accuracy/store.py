@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from codesign.accuracy.proxy import Proxy
 from codesign.accuracy.train import Recipe, Run
 from codesign.config import CodesignError
 
@@ -22,6 +23,15 @@ CREATE TABLE IF NOT EXISTS measured_runs (
     density REAL,
     cpu_s REAL NOT NULL,
     error TEXT
+) WITHOUT ROWID
+"""
+_PROXIES = """
+CREATE TABLE IF NOT EXISTS proxies (
+    key TEXT PRIMARY KEY,
+    recipe TEXT NOT NULL,
+    output_error REAL NOT NULL,
+    loss_change REAL NOT NULL,
+    layer_errors TEXT NOT NULL
 ) WITHOUT ROWID
 """
 _BUSY_S = 60.0
@@ -42,6 +52,7 @@ class RunStore:
         with self._database() as db:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute(_TABLE)
+            db.execute(_PROXIES)
 
     @contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:
@@ -99,3 +110,25 @@ class RunStore:
                 "SELECT recipe, error FROM measured_runs WHERE error IS NOT NULL ORDER BY key"
             ).fetchall()
         return [(Recipe(**json.loads(text)), str(error)) for text, error in rows]
+
+    def add_proxy(self, found: Proxy) -> None:
+        """Keep what the proxies say of a recipe; what they said before stays."""
+        with self._database() as db:
+            db.execute(
+                "INSERT OR IGNORE INTO proxies VALUES (?, ?, ?, ?, ?)",
+                (
+                    found.recipe.key, json.dumps(asdict(found.recipe)), found.output_error,
+                    found.loss_change, json.dumps(dict(found.layer_errors)),
+                ),
+            )  # fmt: skip
+
+    def proxies(self) -> list[Proxy]:
+        """All that proxies said, in order of the keys of recipes."""
+        with self._database() as db:
+            rows = db.execute(
+                "SELECT recipe, output_error, loss_change, layer_errors FROM proxies ORDER BY key"
+            ).fetchall()
+        return [
+            Proxy(Recipe(**json.loads(text)), error, change, json.loads(layers))
+            for text, error, change, layers in rows
+        ]

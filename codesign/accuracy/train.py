@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import torch
@@ -83,32 +85,25 @@ def run(task: Task, what: Recipe, trained: dict[str, dict[str, torch.Tensor]] | 
     CodesignError where the loss stops being finite or the method cannot prune the model.
     """
     began = time.process_time()
-    method = sparsifier(what.method, what.pattern, seed=what.seed) if (
-        _takes_seed(what.method)
-    ) else sparsifier(what.method, what.pattern)  # fmt: skip
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(what.seed)
-            model = task.models[what.model]()
-            if method.timing == "training" and what.method != "dense":
-                _fit(task, what, model, method)
-            else:
-                _load_dense(task, what, model, {} if trained is None else trained)
-                method.attach(model, skip=task.dense_layers.get(what.model, ()))
-                if method.needs_data:
-                    method.calibrate(model, task.calibration())
+    method = method_of(what.method, what.pattern, what.seed)
+    with one_thread(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(what.seed)
+        model = task.models[what.model]()
+        if method.timing == "training" and what.method != "dense":
+            _fit(task, what, model, method)
+        else:
+            load_dense(task, what, model, {} if trained is None else trained)
+            method.attach(model, skip=task.dense_layers.get(what.model, ()))
+            if method.needs_data:
+                method.calibrate(model, task.calibration())
+        density = method.density()
+        if method.timing == "activation":
+            figures = task.evaluate(model)
+            method.detach()
+        else:
+            method.finish()
             density = method.density()
-            if method.timing == "activation":
-                figures = task.evaluate(model)
-                method.detach()
-            else:
-                method.finish()
-                density = method.density()
-                figures = task.evaluate(model)
-    finally:
-        torch.set_num_threads(threads)
+            figures = task.evaluate(model)
     if not all(math.isfinite(figure) for figure in figures.values()):
         raise CodesignError(f"{what.method} {what.pattern} on {what.model}: the loss diverged")
     return Run(
@@ -117,15 +112,27 @@ def run(task: Task, what: Recipe, trained: dict[str, dict[str, torch.Tensor]] | 
     )  # fmt: skip
 
 
-def _takes_seed(method: str) -> bool:
-    import inspect
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread: figures are then the same on every machine, and jobs share the cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
-    return "seed" in inspect.signature(SPARSIFIERS[method].__init__).parameters
+
+def method_of(name: str, pattern: str, seed: int) -> Sparsifier:
+    """The sparsifier of a run, with the run's seed where it takes one."""
+    takes_seed = "seed" in inspect.signature(SPARSIFIERS[name].__init__).parameters
+    return sparsifier(name, pattern, **({"seed": seed} if takes_seed else {}))
 
 
-def _load_dense(
+def load_dense(
     task: Task, what: Recipe, model: nn.Module, trained: dict[str, dict[str, torch.Tensor]]
 ) -> None:
+    """Give a fresh model the weights of the dense run of a recipe's seed, trained if need be."""
     dense = recipe(task, what.model, "dense", "dense", what.seed, what.steps)
     if dense.key not in trained:
         method = sparsifier("dense", "dense")
