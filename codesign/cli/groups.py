@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -9,6 +10,8 @@ from typing import Generic, Protocol, TypeVar
 
 SCREEN_ROWS = 20
 FEW_ROWS = 6
+_LEAST_RUN = 3
+_BLOCK = re.compile(r".*?\.\d+(-\d+)?\.")
 
 
 class Layered(Protocol):
@@ -37,6 +40,27 @@ class Group(Generic[T]):
 class _Node(Generic[T]):
     prefix: tuple[str, ...]
     members: tuple[Member[T], ...]
+
+
+def indented(labels: Sequence[str]) -> list[tuple[str | None, str]]:
+    """A heading or None, and a label, for each row.
+
+    Neighbours that lie in the same numbered blocks share a heading and lose it from their labels.
+
+    >>> indented(["m.layers.0-3.q", "m.layers.0-3.k", "m.layers.0-3.v", "head"])
+    [('m.layers.0-3', '  q'), (None, '  k'), (None, '  v'), (None, 'head')]
+    """
+    rows: list[tuple[str | None, str]] = []
+    for block, run in groupby(labels, key=lambda label: (_BLOCK.match(label) or [""])[0]):
+        members = list(run)
+        if not block or len(members) < _LEAST_RUN:
+            rows += [(None, label) for label in members]
+            continue
+        rows += [
+            (block.rstrip(".") if i == 0 else None, f"  {label.removeprefix(block)}")
+            for i, label in enumerate(members)
+        ]
+    return rows
 
 
 def layer_groups(

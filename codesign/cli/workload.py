@@ -9,7 +9,7 @@ import click
 
 from codesign.cli import options
 from codesign.cli.console import aligned, print_json, show, table
-from codesign.cli.groups import Group, layer_groups
+from codesign.cli.groups import Group, indented, layer_groups
 from codesign.cli.suggest import VerbGroup
 
 if TYPE_CHECKING:
@@ -131,13 +131,17 @@ def _layers(trace: Trace) -> Table:
     )
     shown = [*groups, Group("total", trace.ops)]
     macs = [sum(op.macs for op in group.ops) for group in shown]
-    for group, work, text in zip(shown, macs, aligned([each / 1e6 for each in macs]), strict=True):
+    labels = indented([group.label for group in shown])
+    texts = aligned([each / 1e6 for each in macs])
+    for group, work, text, (heading, label) in zip(shown, macs, texts, labels, strict=True):
         if group is shown[-1]:
             grid.add_section()
+        if heading is not None:
+            grid.add_row(heading)
         tensors = {op.weight for op in group.ops if op.weight is not None}
         count = sum(trace.parameters.get(tensor, 0) for tensor in tensors)
         grid.add_row(
-            group.label,
+            label,
             ", ".join(dict.fromkeys(op.kind.value for op in group.ops if op.is_matmul)),
             str(len(group.ops)),
             f"{trace.parameter_count if group is shown[-1] else count:,}",

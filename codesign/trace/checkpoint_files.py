@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from codesign.trace.tensor_file import DTYPES, Tensor, TensorFile, read_tensors
 
 _TORCH = (".pt", ".pth", ".bin", ".ckpt")
 _COUNT_BYTES = 1 << 22
+_MOST_UNPACKED = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,16 @@ class TorchTensor(Source):
                 "its to_dense() gives"
             )
         data = self.data.detach()
-        return data if str(data.layout) == "torch.strided" else data.to_dense()
+        if str(data.layout) == "torch.strided":
+            if data.numel() * data.element_size() > data.untyped_storage().nbytes():
+                raise CodesignError(f"{self.name}: elements of {self.shape} share their storage")
+            return data
+        if data.numel() > _MOST_UNPACKED:
+            raise CodesignError(
+                f"{self.name}: a sparse tensor is unpacked up to {_MOST_UNPACKED:,} elements, "
+                f"got {self.shape}"
+            )
+        return data.to_dense()
 
     def values(self) -> NDArray[Any]:
         array: NDArray[Any] = self._dense().float().numpy()
@@ -245,14 +256,15 @@ def _of_torch(path: Path) -> Iterator[Source]:
 
     packed: list[Any] = [SparseSemiStructuredTensorCUSPARSELT, SparseSemiStructuredTensorCUTLASS]
     try:
-        with torch.serialization.safe_globals(packed):
+        with torch.serialization.safe_globals(packed), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
             content = torch.load(
                 path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
             )
     except OSError as error:
         raise CodesignError(f"{path}: {error.strerror or error}") from None
     except pickle.UnpicklingError as error:
-        named = re.search(r"(?:GLOBAL|global|operand|class) ([\w.]+)", str(error))
+        named = re.search(r"(?:GLOBAL|global|operand|class) ([A-Za-z_][\w.]*)", str(error))
         what = f": {named[1]}" if named else ""
         raise CodesignError(
             f"{path}: it holds more than tensors{what}; nothing of it was executed"

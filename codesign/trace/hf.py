@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from codesign.config import CodesignError, did_you_mean
 from codesign.trace.hf_config import HFConfig, read_config
 from codesign.trace.hf_families import HF_FAMILIES
@@ -45,11 +47,13 @@ def hf_spec(config: HFConfig) -> WorkloadSpec:
         )
     try:
         return HF_FAMILIES[config.model_type](config)
-    except CodesignError:
-        raise
-    except ValueError as error:
-        text = "; ".join(line.strip() for line in str(error).splitlines()[1:3])
-        raise config.error(text or str(error)) from None
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"]))
+        said = fault["msg"].removeprefix("Value error, ")
+        raise config.error(
+            f"{where}: {said}, got {fault['input']!r:.40}" if where else said
+        ) from None
 
 
 def hf_names(config: HFConfig) -> Callable[[str], str]:

@@ -101,9 +101,10 @@ def read_config(path: Path) -> HFConfig:
     except (ValueError, RecursionError) as error:
         raise CodesignError(f"{file}: this is no JSON text: {str(error)[:200]}") from None
     if not isinstance(data, dict) or not isinstance(data.get("model_type"), str):
-        near = did_you_mean("model_type", list(data)) if isinstance(data, dict) else None
+        others = [key for key in data if key != "model_type"] if isinstance(data, dict) else []
+        near = did_you_mean("model_type", others)
         raise CodesignError(
-            f'{file}: the configuration of a model has a key "model_type"'
+            f'{file}: the configuration of a model has a key "model_type", a text'
             + (f"; did {near!r} mean it?" if near else "")
         )
     return HFConfig(file, data)

@@ -109,7 +109,7 @@ def find_workload(name_or_path: str) -> Path:
     hint = did_you_mean(name_or_path, names)
     raise CodesignError(
         f"no workload {name_or_path[:80]!r}"
-        + (f"; did you mean {hint!r}?" if hint else f" (known: {', '.join(names)})")
+        + (f"; did you mean {hint!r}?" if hint else "; `codesign workload list` shows them")
     )
 
 

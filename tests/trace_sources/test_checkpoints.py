@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -198,6 +199,25 @@ def test_what_only_a_library_can_unpack_is_refused(tmp_path: Path) -> None:
     torch.save({"a.weight": stored}, path)
     with pytest.raises(CodesignError, match="known to its library alone; save what its to_dense"):
         extract(f"checkpoint:{path}")
+
+
+def test_small_files_of_huge_tensors_are_refused(tmp_path: Path) -> None:
+    edge = 1 << 17
+    torch.save({"a.weight": torch.zeros(1).expand(edge, edge)}, tmp_path / "expanded.pt")
+    with torch.sparse.check_sparse_tensor_invariants(False):
+        one = torch.sparse_coo_tensor(torch.tensor([[0], [0]]), torch.ones(1), (edge, edge))
+    torch.save({"a.weight": one}, tmp_path / "sparse.pt")
+    with pytest.raises(CodesignError, match="share their storage"):
+        list(survey(tmp_path / "expanded.pt"))
+    with pytest.raises(CodesignError, match=r"unpacked up to 1,073,741,824 elements"):
+        list(survey(tmp_path / "sparse.pt"))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_pickle_that_is_no_torch_file_is_refused_without_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "a.pt").write_bytes(pickle.dumps({"a": Path("x")}, protocol=4))
+    with pytest.raises(CodesignError, match="it holds more than tensors; nothing of it was"):
+        list(survey(tmp_path / "a.pt"))
 
 
 def test_sparse_tensors_of_torch_are_read(tmp_path: Path) -> None:

@@ -99,3 +99,12 @@ def test_layers_that_differ_are_drawn_each() -> None:
     )
     with pytest.raises(CodesignError, match="2001 operators are too many to draw"):
         trace_graph(Trace("many", ops))
+
+
+def test_long_names_fit_a_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    mixtral = CONFIGS / "mixtral_8x7b.json"
+    assert main(["workload", "show", f"hf:{mixtral}", "--phase", "decode"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "model.layers.0-31" in lines
+    assert sum("  mlp.experts.0-1.gate_up  " in line for line in lines) == 1
