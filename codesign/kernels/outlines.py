@@ -83,8 +83,6 @@ def _first_pixel(p, row):
 
 @njit(cache=True, nogil=True)
 def _a_elements(p, at_m, m, at_k, k):
-    if p[WINDOW] == NO_WINDOW:
-        return m * k
     if p[WINDOW] == ROWS_ARE_DEPTHS:
         window = _window_elements(p, at_k, k, m)
     else:
@@ -157,106 +155,170 @@ def _tile_cycles(p, groups, m, n, k, last_k):
 
 
 @njit(cache=True, nogil=True)
+def _wait(known, before, after):
+    """Cycles for which the array waits for stationary values between two kinds of tiles."""
+    return max(0, known[after, 0] - known[before, 2])
+
+
+@njit(cache=True, nogil=True)
+def _waits(known, g, m, n, k, mn):
+    """All waits between neighbours of g x m x n x k tiles; kinds are numbered as in `_product`."""
+    tiles = (k, n, m, g) if mn else (k, m, n, g)
+    bits = (8, 4, 2, 1) if mn else (8, 2, 4, 1)
+    total = 0
+    # A step of a loop ends the loops within it and begins them anew.
+    ended, begun = 0, 0
+    for loop in range(4):
+        size, bit = tiles[loop], bits[loop]
+        for outer in range(1 << (3 - loop)):
+            fixed, many = 0, 1
+            for other in range(loop + 1, 4):
+                if outer >> (other - loop - 1) & 1:
+                    fixed += bits[other]
+                else:
+                    many *= tiles[other] - 1
+            if many == 0:
+                continue
+            if size > 2:
+                step = _wait(known, fixed + ended, fixed + begun)
+                total += many * (size - 2) * step
+            if size > 1:
+                total += many * _wait(known, fixed + ended, fixed + bit + begun)
+        ended += bit
+        begun += bit if size == 1 else 0
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _a_passes(p, tiles_m, tiles_k, groups, bits):
+    """Bytes of A in all tiles of `groups` products, and in the first of them."""
+    total, first = 0, 0
+    if p[WINDOW] == NO_WINDOW:
+        for i in range(2):
+            m = p[TILE_M] if i == 0 else p[M] - (tiles_m - 1) * p[TILE_M]
+            for j in range(2):
+                k = p[TILE_K] if j == 0 else p[K] - (tiles_k - 1) * p[TILE_K]
+                many = (tiles_m - 1 if i == 0 else 1) * (tiles_k - 1 if j == 0 else 1)
+                total += many * _bytes(groups * m * k, bits)
+        m, k = min(p[TILE_M], p[M]), min(p[TILE_K], p[K])
+        return total, _bytes(groups * m * k, bits)
+    for at_m in range(tiles_m):
+        m = min(p[TILE_M], p[M] - at_m * p[TILE_M])
+        for at_k in range(tiles_k):
+            k = min(p[TILE_K], p[K] - at_k * p[TILE_K])
+            size = _bytes(groups * _a_elements(p, at_m * p[TILE_M], m, at_k * p[TILE_K], k), bits)
+            total += size
+            if at_m == 0 and at_k == 0:
+                first = size
+    return total, first
+
+
+@njit(cache=True, nogil=True)
+def _c_bytes(p, tiles_m, groups, n):
+    """Bytes of C in all tiles of `groups` products that are `n` columns wide, and in the last."""
+    if p[WINDOW] != ROWS_ARE_PIXELS:
+        last = p[M] - (tiles_m - 1) * p[TILE_M]
+        size = _bytes(groups * last * n, p[C_BITS])
+        return (tiles_m - 1) * _bytes(groups * p[TILE_M] * n, p[C_BITS]) + size, size
+    total, size = 0, 0
+    for at_m in range(tiles_m):
+        start = at_m * p[TILE_M]
+        pixels = _first_pixel(p, min(p[M], start + p[TILE_M])) - _first_pixel(p, start)
+        size = _bytes(groups * pixels * n, p[C_BITS])
+        total += size
+    return total, size
+
+
+@njit(cache=True, nogil=True)
 def _product(p, bandwidth, out):
     tiles_g, tiles_m = -(-p[GROUPS] // p[TILE_GROUPS]), -(-p[M] // p[TILE_M])
     tiles_n, tiles_k = -(-p[N] // p[TILE_N]), -(-p[K] // p[TILE_K])
-    # A tile's cycles depend on which of its sizes are cut short by the edge.
-    known = np.full((16, 5), -1, dtype=np.int64)
     selects_a, selects_b = p[SELECTS] == OPERAND_A, p[SELECTS] == OPERAND_B
     a_bits, b_bits = p[A_BITS], p[STORED_BITS]
     if selects_a:
         a_bits, b_bits = a_bits + b_bits - p[B_BITS], p[B_BITS]
-    held, last_tail, latencies, latency, tiles = 0, 0, 0, 0, 0
-    head, read, written, tail_bytes, a_loads, b_loads, c_stores = 0, 0, 0, 0, 0, 0, 0
+    # Whether A comes again with every tile of n, B with every tile of m, and B with every group.
+    a_again = tiles_k > 1 or (not p[MN] and tiles_m > 1)
+    b_again = tiles_k > 1 or (p[MN] and tiles_n > 1)
+    b_by_group = not p[B_SHARED] or tiles_n * tiles_k > 1
+    # A tile's cycles depend on which of its sizes are the last ones: of g, m, n, k as 1, 2, 4, 8.
+    known = np.zeros((16, 5), dtype=np.int64)
+    tiles = tiles_g * tiles_m * tiles_n * tiles_k
+    held, latencies, read, written, tail_bytes, head = 0, 0, 0, 0, 0, 0
     select, selected = 0, 0
-    a_held, b_held, a_visits, b_visits, sums, begun, finished = 0, 0, 0, 0, 0, 0, 0
-    before_g, before_m, before_n, before_k = -1, -1, -1, -1
-    outer, inner = (tiles_m, tiles_n) if p[MN] else (tiles_n, tiles_m)
-    for at_g in range(tiles_g):
-        groups = min(p[TILE_GROUPS], p[GROUPS] - at_g * p[TILE_GROUPS])
-        for first in range(outer):
-            for second in range(inner):
-                at_m, at_n = (first, second) if p[MN] else (second, first)
-                m = min(p[TILE_M], p[M] - at_m * p[TILE_M])
-                n = min(p[TILE_N], p[N] - at_n * p[TILE_N])
-                for at_k in range(tiles_k):
-                    k = min(p[TILE_K], p[K] - at_k * p[TILE_K])
-                    kind = (
-                        (at_g == tiles_g - 1) + 2 * (at_m == tiles_m - 1)
-                        + 4 * (at_n == tiles_n - 1) + 8 * (at_k == tiles_k - 1)
-                    )  # fmt: skip
-                    one = known[kind]
-                    if one[0] < 0:
-                        one[0], one[1], one[2], one[3], one[4] = _tile_cycles(
-                            p, groups, m, n, k, at_k == tiles_k - 1
-                        )
-                    fill, body, tail, latency, stored = one[0], one[1], one[2], one[3], one[4]
-                    held += fill if tiles == 0 else max(0, fill - last_tail)
-                    held += body + tail
-                    last_tail = tail
-                    latencies += latency
-                    work, a_values, b_values = groups * m * n, groups * m * k, stored
-                    if selects_a:
-                        a_values, b_values = stored * m // n, groups * n * k
-                    a_changes = at_g != before_g or at_m != before_m or at_k != before_k
-                    b_changes = at_n != before_n or at_k != before_k
-                    if not p[B_SHARED]:
-                        b_changes = b_changes or at_g != before_g
-                    if tiles == 0 or a_changes:
-                        elements = groups * _a_elements(p, at_m * p[TILE_M], m, at_k * p[TILE_K], k)
-                        size = _bytes(elements, p[A_BITS])
-                        a_loads += 1
-                        read += size
-                        if tiles == 0:
-                            head += size
-                        if selects_a:
-                            runs = groups * m * -(-k // p[GROUP])
-                            select += -(-runs // p[SELECT_LANES]) * p[GROUP]
-                            selected += groups * m * k
-                            size = _bytes(a_values, a_bits)
-                        a_held += size
-                    if tiles == 0 or b_changes:
-                        if p[B_PLAIN]:
-                            size = _bytes(groups * n * k, p[B_BITS])
-                        else:
-                            size = _bytes(stored, p[STORED_BITS])
-                        b_loads += 1
-                        read += size
-                        if tiles == 0:
-                            head += size
-                        if selects_b:
-                            runs = groups * n * -(-k // p[GROUP])
-                            select += -(-runs // p[SELECT_LANES]) * p[GROUP]
-                            selected += groups * n * k
-                            size = _bytes(b_values, b_bits)
-                        b_held += size
-                    across, down = p[COLS], p[ROWS]
-                    by_a, by_b, by_c = 1, 1, 1
-                    if p[DATAFLOW] == OS:
-                        by_a, by_b = -(-n // across), -(-m // down)
-                    elif p[DATAFLOW] == WS:
-                        by_a, by_c = -(-n // across), -(-k // (down * p[GROUP]))
-                    else:
-                        by_b, by_c = -(-m // across), -(-k // (down * p[GROUP]))
-                    a_visits += a_values * by_a
-                    b_visits += b_values * by_b
-                    sums += work * by_c
-                    if at_k == 0:
-                        begun += work
-                    if at_k == tiles_k - 1:
-                        finished += work
-                        elements = groups * m * n
-                        if p[WINDOW] == ROWS_ARE_PIXELS:
-                            pixel = _first_pixel(p, at_m * p[TILE_M])
-                            elements = groups * n * (_first_pixel(p, at_m * p[TILE_M] + m) - pixel)
-                        tail_bytes = _bytes(elements, p[C_BITS])
-                        written += tail_bytes
-                        c_stores += 1
-                    tiles += 1
-                    before_g, before_m, before_n, before_k = at_g, at_m, at_n, at_k
-    transfers = max(c_stores, a_loads, b_loads)
+    a_held, b_held, a_visits, b_visits, sums = 0, 0, 0, 0, 0
+    first_kind = (
+        (tiles_g == 1) + 2 * (tiles_m == 1) + 4 * (tiles_n == 1) + 8 * (tiles_k == 1)
+    )  # fmt: skip
+    for kind in range(16):
+        last_g, last_m, last_n, last_k = kind & 1, kind >> 1 & 1, kind >> 2 & 1, kind >> 3 & 1
+        many_g, many_m = 1 if last_g else tiles_g - 1, 1 if last_m else tiles_m - 1
+        many_n, many_k = 1 if last_n else tiles_n - 1, 1 if last_k else tiles_k - 1
+        many = many_g * many_m * many_n * many_k
+        if many == 0:
+            continue
+        groups = p[GROUPS] - (tiles_g - 1) * p[TILE_GROUPS] if last_g else p[TILE_GROUPS]
+        m = p[M] - (tiles_m - 1) * p[TILE_M] if last_m else p[TILE_M]
+        n = p[N] - (tiles_n - 1) * p[TILE_N] if last_n else p[TILE_N]
+        k = p[K] - (tiles_k - 1) * p[TILE_K] if last_k else p[TILE_K]
+        fill, body, tail, latency, stored = _tile_cycles(p, groups, m, n, k, last_k == 1)
+        one = known[kind]
+        one[0], one[1], one[2], one[3], one[4] = fill, body, tail, latency, stored
+        held += many * (body + tail)
+        latencies += many * latency
+        a_values, b_values = groups * m * k, stored
+        if selects_a:
+            a_values, b_values = stored * m // n, groups * n * k
+        by_a, by_b, by_c = 1, 1, 1
+        if p[DATAFLOW] == OS:
+            by_a, by_b = -(-n // p[COLS]), -(-m // p[ROWS])
+        elif p[DATAFLOW] == WS:
+            by_a, by_c = -(-n // p[COLS]), -(-k // (p[ROWS] * p[GROUP]))
+        else:
+            by_b, by_c = -(-m // p[COLS]), -(-k // (p[ROWS] * p[GROUP]))
+        a_visits += many * a_values * by_a
+        b_visits += many * b_values * by_b
+        sums += many * groups * m * n * by_c
+        group_runs = -(-k // p[GROUP])
+        if selects_a and (a_again or last_n == (tiles_n == 1)):
+            loads = many_g * many_m * many_k * (many_n if a_again else 1)
+            select += loads * -(-(groups * m * group_runs) // p[SELECT_LANES]) * p[GROUP]
+            selected += loads * groups * m * k
+            a_held += loads * _bytes(a_values, a_bits)
+        if last_m == (tiles_m == 1) and (b_by_group or last_g == (tiles_g == 1)):
+            loads = (many_g if b_by_group else 1) * many_n * many_k
+            loads *= tiles_m if b_again else 1
+            size = _bytes(stored, p[STORED_BITS])
+            if p[B_PLAIN]:
+                size = _bytes(groups * n * k, p[B_BITS])
+            read += loads * size
+            head += size if kind == first_kind else 0
+            if selects_b:
+                select += loads * -(-(groups * n * group_runs) // p[SELECT_LANES]) * p[GROUP]
+                selected += loads * groups * n * k
+                size = _bytes(b_values, b_bits)
+            b_held += loads * size
+        if last_k and last_m:
+            whole, tail_bytes = _c_bytes(p, tiles_m, groups, n)
+            written += many_g * many_n * whole
+    for last_g in range(2):
+        groups = p[GROUPS] - (tiles_g - 1) * p[TILE_GROUPS] if last_g else p[TILE_GROUPS]
+        many_g = 1 if last_g else tiles_g - 1
+        if many_g == 0:
+            continue
+        whole, first = _a_passes(p, tiles_m, tiles_k, groups, p[A_BITS])
+        whole *= many_g * (tiles_n if a_again else 1)
+        read += whole
+        head += first if last_g == (tiles_g == 1) else 0
+        if not selects_a:
+            a_held += whole
+    held += known[first_kind, 0] + _waits(known, tiles_g, tiles_m, tiles_n, tiles_k, p[MN])
+    a_loads = tiles_g * tiles_m * tiles_k * (tiles_n if a_again else 1)
+    b_loads = (tiles_g if b_by_group else 1) * tiles_n * tiles_k * (tiles_m if b_again else 1)
+    transfers = max(tiles_g * tiles_m * tiles_n, a_loads, b_loads)
     turns = _turns(read + written, transfers, held, latencies / tiles, bandwidth, p[LATENCY])
-    out[COMPUTE], out[AFTER] = held, latency + max(0, np.int64(np.rint(turns)) - held)
+    out[COMPUTE] = held
+    out[AFTER] = known[15, 3] + max(0, np.int64(np.rint(turns)) - held)
     out[HEAD], out[READ], out[WRITE], out[TAIL] = head, read, written, tail_bytes
     out[SELECT], out[SELECTED] = select, selected
     a_read, b_read = np.int64(a_visits * (a_bits / 8)), np.int64(b_visits * (b_bits / 8))
@@ -264,8 +326,8 @@ def _product(p, bandwidth, out):
         a_held, a_read, b_held, b_read = b_held, b_read, a_held, a_read
     out[INPUT_WRITE], out[INPUT_READ] = a_held, a_read
     out[WEIGHT_WRITE], out[WEIGHT_READ] = b_held, b_read
-    out[OUTPUT_WRITE] = sums * p[SUM_BYTES]
-    out[OUTPUT_READ] = (sums - begun + finished) * p[SUM_BYTES]
+    # A sum is read as often as it is written: not at first, but once more as it is stored.
+    out[OUTPUT_WRITE], out[OUTPUT_READ] = sums * p[SUM_BYTES], sums * p[SUM_BYTES]
     out[REGISTER] = np.int64(p[MACS] * ((a_bits + b_bits) / 8 + 2 * p[SUM_BYTES]))
 
 
