@@ -27,6 +27,8 @@ from codesign.trace.op import Op, ceil_bytes
 
 _VECTORS, _PARTS = (1, 2, 4, 6, 8, 12, 16, 24), (1, 2, 4, 8, 16)
 _PATCH_ROWS, _PATCH_SEED = 64, 0
+_MOST_COUNTED = 1024
+"""Masks whose counts are remembered, so that an operator's is counted once."""
 _SUM_BYTES = 4
 """Of a sum that is put away between two parts of the reduction."""
 
@@ -37,6 +39,7 @@ class Kernels:
     def __init__(self, spec: CpuSpec) -> None:
         self.spec = spec
         self._ranked: dict[object, tuple[Mapping, ...]] = {}
+        self._counted: dict[tuple[str, Unit], Int64] = {}
 
     def quads(self, op: Op) -> bool:
         """Whether both operands have 8 bits, so that four products are added in one lane."""
@@ -116,7 +119,14 @@ class Kernels:
 
     def kept_units(self, op: Op, mask: Mask | None) -> Int64:
         """Kept units of every row of units: of the mask, or as expected."""
-        return self.expected_units(op) if mask is None else kept_units(mask, self.unit(op))
+        if mask is None:
+            return self.expected_units(op)
+        key = (mask.fingerprint, self.unit(op))
+        if key not in self._counted:
+            if len(self._counted) >= _MOST_COUNTED:
+                self._counted.clear()
+            self._counted[key] = kept_units(mask, key[1])
+        return self._counted[key]
 
     # Cycles
 

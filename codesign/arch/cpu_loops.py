@@ -147,15 +147,15 @@ def busiest(units: Int64, passes: int, cores: int) -> tuple[int, int]:
     return best
 
 
-@lru_cache(maxsize=32)
 def kept_units(mask: Mask, unit: Unit) -> Int64:
-    """Units of every row of units that keep anything; int64 [ceil(rows / unit.rows)], read-only."""
-    rows = np.bitwise_or.reduceat(mask.packed, np.arange(0, mask.rows, unit.rows), axis=0)
+    """Units of every row of units that keep anything; int64 [ceil(rows / unit.rows)]."""
+    rows = mask.packed
+    if unit.rows > 1:
+        rows = np.bitwise_or.reduceat(rows, np.arange(0, mask.rows, unit.rows), axis=0)
     if unit.cols in (1, 2, 4, 8):
         counts = _kept_in_byte(unit.cols)[rows].sum(axis=1, dtype=np.int64)
     else:
         counts = np.count_nonzero(Mask(len(rows), mask.cols, rows).group_counts(unit.cols), axis=1)
-    counts.setflags(write=False)
     return np.asarray(counts, dtype=np.int64)
 
 

@@ -105,13 +105,21 @@ def sparse(trace: Trace, ratio: int) -> Trace:
 
 @cache
 def rate(card: str, job: Job, ratio: int) -> float:
-    """Images or rows per second of a card that is never out of work, copies beside the work."""
+    """Images or rows per second of a card that is never out of work, copies beside the work.
+
+    That is what each further request adds, the second as much as all after it.
+    """
+    return _added(card, job, ratio, 1)
+
+
+def _added(card: str, job: Job, ratio: int, after: int) -> float:
+    """Images or rows per second that requests add after the first `after` of each stream."""
     machine = load_arch(card, {"mode": job.mode})
     batch, streams = job.batch * machine.spec.chips, job.streams
     trace = sparse(load_workload(job.workload, batch=batch, seq=job.seq, dtype="int8"), ratio)
     few, many = (
         run_steps(in_flight(trace, times * streams, streams, job.ahead), machine)[1].cycles
-        for times in (2, 3)
+        for times in (after, after + 1)
     )
     clock_hz = float(machine.spec.clock_mhz) * HZ_PER_MHZ
     return float(streams * batch * clock_hz / (many - few))
