@@ -156,10 +156,11 @@ def account(
         for action in component.actions
     }
     dram = {component.name for component in components if component.kind == "dram"}
-    ops, bounds = [], []
+    ops, bounds, board_pj = [], [], []
     for row, counts, share in zip(lowered, tallies, cycles, strict=True):
         bound = roofline(row.op, machine, row.sparse, counts.of("mac"))
         bounds.append(bound)
+        board_pj.append(machine.board_energy_pj(row.op, counts.actions, share))
         parts: dict[str, float] = {}
         moved: dict[str, int] = {}
         for action, count in counts.actions.items():
@@ -207,6 +208,7 @@ def account(
         latency_s=latency_s,
         energy_j=energy_j,
         energy_j_by_part=energy_j_by_part,
+        board_energy_j=_board_energy_j(board_pj),
         area_mm2=sum(area.mm2 for area in areas.values()),
         area_mm2_by_part={part: area.mm2 for part, area in areas.items()},
         die_mm2=spec.technology.die_mm2,
@@ -239,6 +241,11 @@ def account(
         arch_fingerprint=spec.fingerprint,
         version=__version__,
     )
+
+
+def _board_energy_j(board_pj: list[float | None]) -> float | None:
+    known = [pj for pj in board_pj if pj is not None]
+    return sum(known) / PJ_PER_J if len(known) == len(board_pj) else None
 
 
 def _op_result(

@@ -268,6 +268,15 @@ class Machine(ABC, Generic[S]):
         """Power by part that is drawn at all times, beside the leakage of the area."""
         return {}
 
+    def board_energy_pj(self, op: Op, counts: MappingABC[str, int], cycles: int) -> float | None:
+        """Energy of an operator as the supply of the whole board sees it, None without coefficients
+        of boards.
+
+        `counts` are its actions, `cycles` its share of the run. It is kept apart from the energy of
+        `components`, which is that of the devices on the board alone.
+        """
+        return None
+
     def needs_mask(self, op: Op, fidelity: Fidelity) -> bool:
         """Whether lowering depends on where the zeros of B are."""
         return fidelity is not Fidelity.TILE and self.exploits(op)

@@ -122,6 +122,7 @@ def totals(result: Result) -> Table:
         ("", q.ratio(excess), "the roofline's cycles"),
         ("energy", q.with_unit(result.energy_j, "J", 4), split(result.energy_j_by_part)),
         ("power", q.with_unit(result.power_w, "W", 4), "average"),
+        *_board(result),
         ("EDP", q.with_unit(result.edp_js, "Js", 4), "energy times latency"),
         ("utilisation", q.share(result.utilisation), "of what the MAC array could issue"),
         ("effective", rate(result.effective_tops), _macs(result.effective_macs, "on kept weights")),
@@ -140,6 +141,15 @@ def totals(result: Result) -> Table:
     for row in rows:
         grid.add_row(*row)
     return grid
+
+
+def _board(result: Result) -> list[tuple[str, str, str]]:
+    """Energy at the supply of the whole board, where the machine file has its coefficients."""
+    joule = result.board_energy_j
+    if joule is None:
+        return []
+    watts = q.with_unit(q.divide(joule, result.latency_s), "W", 4)
+    return [("at the board", q.with_unit(joule, "J", 4), f"{watts} from board coefficients")]
 
 
 def _die(mm2: float | None) -> list[tuple[str, str, str]]:

@@ -69,6 +69,10 @@ class Result:
     latency_s: float
     energy_j: float
     energy_j_by_part: Mapping[str, float]
+    """Energy of the modelled devices, by part; `energy_j` is their sum."""
+    board_energy_j: float | None = None
+    """Energy as the supply of the whole board sees it, from coefficients of boards; None where the
+    machine file has none. Never part of `energy_j`."""
     area_mm2: float
     area_mm2_by_part: Mapping[str, float]
     die_mm2: float | None
