@@ -68,7 +68,7 @@ def test_any_text_is_a_workload_or_an_error(text: str) -> None:
     [
         ("resnet5", {}, "did you mean 'resnet50'"),
         ("llama2-7b", {}, "did you mean 'llama2_7b'"),
-        ("zzzzzz", {}, "known: bert_base"),
+        ("zzzzzz", {}, "codesign workload list. shows them"),
         ("no/such.yaml", {}, "no such file|No such file"),
         ("resnet50", {"phase": "decode"}, "generates no tokens"),
         ("resnet50", {"seq": 5}, "takes no sequence"),
