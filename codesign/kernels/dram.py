@@ -62,14 +62,16 @@ def fresh_state(shape, banks):
 
 
 # Numba counts references to the array arguments of every call, atomically: 40 % of the run time
-# here. Functions that create no array do without (_nrt=False), and are inlined.
+# here. Functions that create no array do without (_nrt=False), and are inlined. An index of type
+# np.uintp does without the test for counting from an array's end.
 @njit(cache=True, nogil=True, _nrt=False, forceinline=True)
 def earliest_clock(place, book, clocks, command, bank):
     """The first clock at which all timing rules allow a command, whatever the rows are."""
-    kind = book[command, CLASS]
-    clock = max(clocks[book[command, BUS], clocks.shape[1] - 1], clocks[kind, place[bank, 0]])
-    if book[command, SCOPE] != RANK:
-        clock = max(clock, clocks[kind, bank])
+    c, b = np.uintp(command), np.uintp(bank)
+    kind = np.uintp(book[c, CLASS])
+    clock = max(clocks[book[c, BUS], clocks.shape[1] - 1], clocks[kind, np.uintp(place[b, 0])])
+    if book[c, SCOPE] != RANK:
+        clock = max(clock, clocks[kind, b])
     return clock
 
 
@@ -94,41 +96,46 @@ def allowed_state(place, book, shape, clocks, command, bank, row):
 @njit(cache=True, nogil=True, _nrt=False, forceinline=True)
 def issue(place, book, shape, clocks, ring, command, bank, row, clock):
     """Record a command: what may follow is pushed back, rows open or close."""
-    clocks[book[command, BUS], clocks.shape[1] - 1] = clock + book[command, BUS_CYCLES]
-    rank = place[bank, 0]
-    for k in range(book[command, RULES], book[command, RULES_END]):
-        level = book[k, 0]
-        kind = book[k, 1]
-        allowed = clock + book[k, 2]
+    c, own_bank = np.uintp(command), np.uintp(bank)
+    rank = place[own_bank, 0]
+    own_rank = np.uintp(rank)
+    clocks[book[c, BUS], clocks.shape[1] - 1] = clock + book[c, BUS_CYCLES]
+    for k in range(book[c, RULES], book[c, RULES_END]):
+        rule = np.uintp(k)
+        level = book[rule, 0]
+        kind = np.uintp(book[rule, 1])
+        allowed = clock + book[rule, 2]
         if level == BANK:
-            clocks[kind, bank] = max(clocks[kind, bank], allowed)
+            clocks[kind, own_bank] = max(clocks[kind, own_bank], allowed)
         elif level == RANK:
-            clocks[kind, rank] = max(clocks[kind, rank], allowed)
+            clocks[kind, own_rank] = max(clocks[kind, own_rank], allowed)
         elif level == GROUP:
-            first = place[bank, 2]
-            for b in range(first, first + shape[2]):
+            first = place[own_bank, 2]
+            for i in range(first, first + shape[2]):
+                b = np.uintp(i)
                 clocks[kind, b] = max(clocks[kind, b], allowed)
         else:
             for other in range(len(place), len(place) + shape[0]):
                 if other != rank:
-                    clocks[kind, other] = max(clocks[kind, other], allowed)
-    for k in range(book[command, WINDOWS], book[command, WINDOWS_END]):
+                    n = np.uintp(other)
+                    clocks[kind, n] = max(clocks[kind, n], allowed)
+    for k in range(book[c, WINDOWS], book[c, WINDOWS_END]):
         r = book[k, 0]
-        n = rank if book[k, 1] == RANK else bank
-        if k == book[command, WINDOWS] or r != book[k - 1, 0]:
-            at = ring[r, n, 0]
-            ring[r, n, at] = clock
-            ring[r, n, 0] = at + 1 if at < book[k, 4] else 1
-        kind = book[k, 2]
-        clocks[kind, n] = max(clocks[kind, n], ring[r, n, ring[r, n, 0]] + book[k, 3])
-    effect = book[command, EFFECT]
+        node = own_rank if book[k, 1] == RANK else own_bank
+        if k == book[c, WINDOWS] or r != book[k - 1, 0]:
+            at = ring[r, node, 0]
+            ring[r, node, at] = clock
+            ring[r, node, 0] = at + 1 if at < book[k, 4] else 1
+        kind = np.uintp(book[k, 2])
+        clocks[kind, node] = max(clocks[kind, node], ring[r, node, ring[r, node, 0]] + book[k, 3])
+    effect = book[c, EFFECT]
     if effect != KEEP:
         opened = row if effect == OPEN else -1
-        if book[command, SCOPE] == RANK:
-            first = place[bank, 1]
+        if book[c, SCOPE] == RANK:
+            first = place[own_bank, 1]
             clocks[OPEN_ROW, first : first + shape[1]] = opened
         else:
-            clocks[OPEN_ROW, bank] = opened
+            clocks[OPEN_ROW, own_bank] = opened
 
 
 @njit(cache=True, nogil=True)

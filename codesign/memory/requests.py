@@ -96,39 +96,43 @@ def simulate_located(
     queue.
     """
     n = len(where.bank)
-    write = np.broadcast_to(np.asarray(is_write, dtype=np.bool_), (n,))
-    at = np.broadcast_to(np.asarray(arrival, dtype=np.int64), (n,))
     where.check(spec.organisation)
+    write = np.require(np.broadcast_to(is_write, (n,)), np.bool_, ("C", "W"))
+    requests = [
+        np.require(np.broadcast_to(each, (n,)), np.int64, ("C", "W"))
+        for each in (where.bank, where.row, where.column, arrival)
+    ]
+    at = requests[-1]
     if not 1 <= queue <= MOST_QUEUED:
         raise CodesignError(f"requests: a queue has 1 to {MOST_QUEUED} places, not {queue}")
-    if n and (at.min() < 0 or np.any(np.diff(at) < 0)):
+    if n and (at[0] < 0 or np.any(at[1:] < at[:-1])):
         raise CodesignError("requests: arrivals must not be negative or fall")
     rule = controller(spec, policy, page, queue, refresh or spec.refresh, staggered)
-    done, served, entered = (np.zeros(n, dtype=np.int64) for _ in range(3))
+    clocks = np.zeros((3, n), dtype=np.int64)
     commands = np.zeros(int(spec.tables.shape[6]), dtype=np.int64)
     totals = np.zeros(5, dtype=np.int64)
     logs: list[Int64] = []
     for channel in range(spec.organisation.channels):
-        chosen = np.flatnonzero(where.channel == channel)
-        if not len(chosen):
+        everything = spec.organisation.channels == 1
+        chosen = slice(None) if everything else np.flatnonzero(where.channel == channel)
+        bank, row, column, enters = (each[chosen] for each in requests)
+        if not len(bank):
             continue
         log = np.zeros((log_entries, 4), dtype=np.int64)
-        bank, row, column = where.bank[chosen], where.row[chosen], where.column[chosen]
         if policy == "in_order":
-            result = run_in_order(spec.tables, rule, bank, row, write[chosen], at[chosen], log)
+            result = run_in_order(spec.tables, rule, bank, row, write[chosen], enters, log)
         else:
-            result = run_requests(
-                spec.tables, rule, bank, row, column, write[chosen], at[chosen], log
-            )
-        done[chosen], served[chosen], entered[chosen] = result[:3]
+            result = run_requests(spec.tables, rule, bank, row, column, write[chosen], enters, log)
+        for kind, values in enumerate(result[:3]):
+            clocks[kind, chosen] = values
         commands += result[3]
         totals[:3] += result[4][:3]
         totals[4] = max(totals[4], result[4][4])
         logs.append(log[: result[4][3]])
     return RequestTimeline(
-        done,
-        served,
-        entered,
+        clocks[0],
+        clocks[1],
+        clocks[2],
         dict(zip(command_ids(spec), commands.tolist(), strict=True)),
         int(totals[0]),
         int(totals[1]),
