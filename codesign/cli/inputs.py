@@ -190,6 +190,15 @@ def report_folder(folder: Path | None) -> Path | None:
     return folder
 
 
+def output_file(path: Path | None) -> Path | None:
+    """The file, known to have a folder before the work begins."""
+    if path is not None and not path.parent.is_dir():
+        from codesign.config import CodesignError
+
+        raise CodesignError(f"{str(path)!r}: there is no folder {str(path.parent)!r}")
+    return path
+
+
 def command_line() -> str:
     """The command that is being run, as it can be pasted into a shell."""
     return shlex.join(["codesign", *sys.argv[1:]])

@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 @options.as_json
 @options.output_folder
 @options.quiet
+@click.option(
+    "--timeline",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    metavar="FILE",
+    help="Every unit's steps as a trace that ui.perfetto.dev opens.",
+)
 @click.option("--per-op", is_flag=True, help="One row for each operator.")
 @click.option("--assumptions", is_flag=True, help="List the values that nobody published.")
 def command(
@@ -46,6 +52,7 @@ def command(
     as_json: bool,
     output: Path | None,
     quiet: bool,
+    timeline: Path | None,
     per_op: bool,
     assumptions: bool,
 ) -> None:
@@ -57,13 +64,15 @@ def command(
     from codesign.cli import inputs
 
     folder = inputs.report_folder(output)
+    timeline = inputs.output_file(timeline)
     machine = inputs.read_machine(arch, assignments)
     trace = inputs.make_sparse(inputs.read_trace(workload, size), sparsity, placement)
-    from codesign.evaluate import evaluate
+    from codesign.arch.base import Fidelity
+    from codesign.evaluate import account, run
 
     chooser = inputs.read_mapper(mapper, objective, budget)
     with progress_bar(quiet=quiet) as progress:
-        result = evaluate(
+        lowered, steps, first = run(
             trace,
             machine,
             fidelity=fidelity,
@@ -71,11 +80,18 @@ def command(
             chooser=chooser,
             progress=progress,
         )
+    result = account(trace, machine, Fidelity(fidelity), seed, lowered, steps, first)
     if as_json:
         print_json(result.to_dict())
     else:
         sizes = {key: trace.meta.get(key) for key in ("batch", "seq", "context")}
         _show(result, sizes, per_op=per_op, assumptions=assumptions)
+    if timeline is not None:
+        from codesign.report.perfetto import write_timeline
+
+        held = write_timeline(timeline, result, machine, steps, first)
+        if not quiet:
+            click.echo(f"timeline: {timeline}, {held}; open it at ui.perfetto.dev", err=True)
     if folder is not None:
         from codesign.report.cases import Case
 
