@@ -22,6 +22,8 @@ MOST_SLICES = 150_000
 """A file with more slices than this opens slowly; steps are then shown as their runs."""
 _SAMPLES = 2_000
 _OPERATORS, _UNITS = 1, 2
+_FIRST_THREAD = 11
+"""A thread whose number is its process's would be shown as the main one."""
 
 
 def write_timeline(
@@ -166,7 +168,8 @@ def _operators(result: Result, scale: _Scale) -> Iterator[Event]:
     end = np.array([op.end_cycle for op in ops], dtype=np.int64)
     threads = _servers(start, np.maximum(end - start, 1))
     for number in range(int(threads.max(initial=-1)) + 1):
-        yield _meta("thread_name", _OPERATORS, number + 1, {"name": f"operators {number + 1}"})
+        name = "operators" if number == 0 else "and those beside them"
+        yield _meta("thread_name", _OPERATORS, number + _FIRST_THREAD, {"name": name})
     for op, thread, at in zip(ops, threads.tolist(), scale.slices(start, end), strict=True):
         args = {
             "layer": op.layer,
@@ -180,7 +183,7 @@ def _operators(result: Result, scale: _Scale) -> Iterator[Event]:
             "executed MACs": op.executed_macs,
             "DRAM bytes": op.dram_bytes,
         }
-        yield _slice("operator", op.name, (_OPERATORS, thread + 1), at, args)
+        yield _slice("operator", op.name, (_OPERATORS, thread + _FIRST_THREAD), at, args)
 
 
 def _units(
@@ -188,7 +191,7 @@ def _units(
 ) -> Iterator[Event]:
     program = timeline.program
     servers = {lane.unit: lane.server + 1 for lane in lanes}
-    for thread, lane in enumerate(lanes, start=1):
+    for thread, lane in enumerate(lanes, start=_FIRST_THREAD):
         unit = program.units[lane.unit].name
         track = f"{unit} {lane.server + 1}" if servers[lane.unit] > 1 else unit
         yield _meta("thread_name", _UNITS, thread, {"name": track})
@@ -230,11 +233,10 @@ def _counters(machine: AnyMachine, timeline: Timeline, scale: _Scale) -> Iterato
             continue
         moved = _moved(timeline, component.actions, edges)
         if moved.any():
-            name = f"{component.name} (GB/s)"
-            yield from _counter(name, edges, moved / seconds / 1e9, scale)
+            yield from _counter(component.name, "GB/s", edges, moved / seconds / 1e9, scale)
     macs = _moved(timeline, ("mac",), edges)
     if macs.any():
-        yield from _counter("MACs in a cycle", edges, macs / np.diff(edges), scale)
+        yield from _counter("MACs", "in a cycle", edges, macs / np.diff(edges), scale)
     reads = [
         action
         for component in machine.components()
@@ -244,10 +246,12 @@ def _counters(machine: AnyMachine, timeline: Timeline, scale: _Scale) -> Iterato
     ]
     held = _held(timeline, reads, edges)
     if held.any():
-        yield from _counter("read and awaited (bytes)", edges, held, scale)
+        yield from _counter("read and awaited", "bytes", edges, held, scale)
 
 
-def _counter(name: str, edges: Int64, values: np.ndarray, scale: _Scale) -> Iterator[Event]:
+def _counter(
+    name: str, unit: str, edges: Int64, values: np.ndarray, scale: _Scale
+) -> Iterator[Event]:
     ending = np.append(values, 0)
     for at, value in zip(scale.us(edges), ending.tolist(), strict=True):
         yield {
@@ -256,7 +260,7 @@ def _counter(name: str, edges: Int64, values: np.ndarray, scale: _Scale) -> Iter
             "tid": 0,
             "name": name,
             "ts": at,
-            "args": {"value": round(value, 6)},
+            "args": {unit: round(value, 6)},
         }
 
 

@@ -183,19 +183,16 @@ def keeps_limits(row: Row, study: Study) -> bool:
 
 
 def _titles(workloads: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What tells the groups' work apart, and the name and phase of all."""
-    varying = [
-        key
-        for key in workloads[0]
-        if key not in ("name", "phase") and len({json.dumps(w[key]) for w in workloads}) > 1
-    ]
+    """The name, the phase, and all else that says what the work is or tells groups apart."""
+    keys = [key for key in workloads[0] if key not in ("name", "phase")]
+    varying = {key for key in keys if len({json.dumps(w[key]) for w in workloads}) > 1}
     titles = []
     for work in workloads:
         parts = [q.one_line(str(work["name"]), 60), str(work["phase"] or "inference")]
         parts += [
-            f"{key} {q.one_line(json.dumps(work[key]), 60)}"
-            for key in varying
-            if work[key] is not None
+            f"{key} {q.one_line(str(work[key]), 60)}"
+            for key in keys
+            if work[key] and (key in varying or (key, work[key]) != ("batch", 1))
         ]
         titles.append(", ".join(parts))
     return titles

@@ -113,7 +113,8 @@ def importance(rows: Sequence[Row], study: Study) -> dict[str, dict[str, float]]
 
 def _groups(values: Sequence[Any]) -> NDArray[np.int64]:
     different = sorted(set(values), key=_order_or_none)
-    if len(different) <= 4 * _BINS or not all(isinstance(v, int | float) for v in different):
+    recurring = len(different) <= min(4 * _BINS, len(values) // 2)
+    if recurring or not all(isinstance(v, int | float) for v in different):
         place = {value: i for i, value in enumerate(different)}
         return np.array([place[value] for value in values], dtype=np.int64)
     table = np.array(values, dtype=np.float64)
