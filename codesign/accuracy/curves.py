@@ -132,33 +132,46 @@ def _trained_above_one_shot(here: Sequence[Cell], where: str) -> Finding:
     if not one_shot or not trained:
         return Finding(claim, where, "not measured", "")
     best = max(one_shot, key=lambda c: c.mean)
-    below = sorted((c for c in trained if c.mean < best.mean - _ROUNDING), key=lambda c: c.mean)
+    reaching = [c for c in trained if c.mean >= best.mean - _ROUNDING]
+    apart = [(c, _difference(c, best)) for c in trained if c not in reaching]
+    below = sorted(
+        (c for c, found in apart if found is None or found[0] < -found[1]), key=lambda c: c.mean
+    )
     detail = (
-        f"{len(trained) - len(below)} of {len(trained)} trained methods reach the best one-shot "
+        f"{len(reaching)} of {len(trained)} trained methods reach the best one-shot "
         f"({best.method}, {100 * best.mean:.1f} %)"
     )
+    if within := len(apart) - len(below):
+        detail += f", {within} more are within noise of it"
     if below:
         detail += "; below: " + ", ".join(f"{c.method} {100 * c.mean:.1f} %" for c in below)
     return Finding(claim, where, "not found" if below else "found", detail)
 
 
+def _difference(first: Cell, second: Cell) -> tuple[float, float, int] | None:
+    """Mean of the differences of equal seeds in points, its noise, seeds; None for too few.
+
+    Noise is half of Student's interval of the mean.
+    """
+    from scipy.stats import t
+
+    seeds = sorted(set(first.by_seed) & set(second.by_seed))
+    if len(seeds) < FEWEST_SEEDS:
+        return None
+    differences = [100 * (first.by_seed[s] - second.by_seed[s]) for s in seeds]
+    quantile = float(t.ppf((1 + CONFIDENCE) / 2, len(seeds) - 1))
+    return fmean(differences), quantile * stdev(differences) / math.sqrt(len(seeds)), len(seeds)
+
+
 def _paired(
     claim: str, where: str, first: Cell | None, second: Cell | None, *, equal: bool
 ) -> Finding:
-    """Differences of equal seeds; noise is half of Student's interval of their mean."""
-    from scipy.stats import t
-
-    seeds = sorted(set(first.by_seed) & set(second.by_seed)) if first and second else []
-    if first is None or second is None or len(seeds) < FEWEST_SEEDS:
+    found = _difference(first, second) if first and second else None
+    if found is None:
         return Finding(claim, where, "not measured", "")
-    differences = [100 * (first.by_seed[s] - second.by_seed[s]) for s in seeds]
-    mean = fmean(differences)
-    quantile = float(t.ppf((1 + CONFIDENCE) / 2, len(seeds) - 1))
-    noise = quantile * stdev(differences) / math.sqrt(len(seeds))
+    mean, noise, seeds = found
     if equal:
         verdict = "found" if abs(mean) <= noise + _ROUNDING else "not found"
     else:
         verdict = "found" if mean > noise else "not found" if mean < -noise else "within noise"
-    return Finding(
-        claim, where, verdict, f"{mean:+.2f} points, noise {noise:.2f}, {len(seeds)} seeds"
-    )
+    return Finding(claim, where, verdict, f"{mean:+.2f} points, noise {noise:.2f}, {seeds} seeds")

@@ -11,6 +11,7 @@ from statistics import fmean, stdev
 
 import torch
 
+from codesign.accuracy.proxy import Proxy, proxies
 from codesign.accuracy.store import RunStore
 from codesign.accuracy.tasks import Task, task, tasks
 from codesign.accuracy.train import Recipe, Run, recipe, run
@@ -142,6 +143,33 @@ def _together(parts: Iterable[Part], store: RunStore, until_s: float, jobs: int)
 def _in_a_process(of: Sequence[Recipe], store: Path, until_s: float) -> list[Run]:
     part = [(task(what.task), what) for what in of]
     return list(_runs_of(part, RunStore(store), until_s))
+
+
+def estimate(
+    wanted: Sequence[tuple[Task, Recipe]], store: RunStore, *, until_s: float = float("inf")
+) -> list[Proxy]:
+    """The proxies of recipes whose methods prune at once, made unless the store has them.
+
+    `until_s` is as in `measure`. Raises CodesignError for methods that train.
+    """
+    known = {proxy.recipe.key: proxy for proxy in store.proxies()}
+    groups: dict[tuple[str, str, int, int], list[tuple[Task, Recipe]]] = {}
+    for on, what in wanted:
+        if what.key not in known:
+            key = what.task, what.model, what.seed, what.steps
+            groups.setdefault(key, []).append((on, what))
+    for lacking in groups.values():
+        if time.monotonic() >= until_s:
+            break
+        for found in proxies(lacking[0][0], [what for _, what in lacking]):
+            store.add_proxy(found)
+            known[found.recipe.key] = found
+    return [known[what.key] for _, what in wanted if what.key in known]
+
+
+def at_once(of: Sequence[tuple[Task, Recipe]]) -> list[tuple[Task, Recipe]]:
+    """Those recipes whose methods prune a trained model at once."""
+    return [(on, what) for on, what in of if SPARSIFIERS[what.method].timing == "one_shot"]
 
 
 def spread(values: Sequence[float]) -> tuple[float, float | None]:

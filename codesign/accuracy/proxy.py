@@ -23,7 +23,7 @@ from codesign.accuracy.train import Recipe, load_dense, method_of, one_thread
 from codesign.config import CodesignError
 from codesign.prune.base import Sparsifier
 from codesign.prune.calibrated import add_tokens
-from codesign.prune.registry import sparsifier
+from codesign.prune.registry import SPARSIFIERS, sparsifier
 from codesign.prune.target import Target
 
 NOISE_LEVELS = (0.05, 0.1, 0.2)
@@ -56,6 +56,9 @@ def proxies(
     `trained` keeps dense weights by key. Raises CodesignError for methods that train.
     """
     first = of[0]
+    for what in of:
+        if SPARSIFIERS[what.method].timing != "one_shot":
+            raise CodesignError(f"proxies are of methods that prune at once, not of {what.method}")
     with one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(first.seed)
         dense = task.models[first.model]()
@@ -161,8 +164,6 @@ def _loss(task: Task, model: nn.Module, batches: Sequence[Any]) -> float:
 def _prune(
     method: Sparsifier, model: nn.Module, skip: Sequence[str], batches: Iterable[Any]
 ) -> None:
-    if method.timing != "one_shot":
-        raise CodesignError(f"proxies are of methods that prune at once, not of {method.name}")
     method.attach(model, skip=skip)
     if method.needs_data:
         method.calibrate(model, batches)

@@ -134,6 +134,24 @@ def errors(of: Sequence[Pair]) -> list[ProxyError]:
     return found
 
 
+def drop_error_near(model: Model, output_error: float, of: Sequence[Pair]) -> float | None:
+    """Mean distance of predicted from measured drops, as a fraction, at output errors like this.
+
+    It is over the nearest quarter of the model's own runs, or of all runs if it has none, each
+    predicted by a curve that its model has had no part in; None where there is no such curve.
+    """
+    candidates = [pair for pair in of if pair.model == model] or list(of)
+    nearest = sorted(candidates, key=lambda pair: abs(pair.output_error - output_error))
+    nearest = nearest[: max(1, len(nearest) // 4)]
+    curves = {name: curve_for(name, of) for name in {pair.model for pair in nearest}}
+    distances = [
+        abs(curve.lost_share(pair.output_error) * pair.dense_accuracy - pair.drop)
+        for pair in nearest
+        if (curve := curves[pair.model]) is not None
+    ]
+    return fmean(distances) if distances else None
+
+
 def _is_small(pair: Pair) -> bool:
     return abs(pair.loss_change) <= SMALL_CHANGE_NATS
 

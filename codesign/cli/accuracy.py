@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -138,6 +139,68 @@ def run_(
         show(f"{len(wanted) - len(runs)} of {len(wanted)} runs failed")
 
 
+@command.command("proxy")
+@click.argument("task")
+@click.option("--model", required=True, help="A model of the task (`codesign accuracy list`).")
+@click.option("--method", required=True, help="A sparsifier that prunes at once.")
+@options.sparsity
+@click.option(
+    "--seeds", type=Count(1, 1000), default=5, show_default=True, metavar="N",
+    help="Dense models with seeds 0 to N-1.",
+)  # fmt: skip
+@store_option
+@options.as_json
+def proxy_(
+    task: str, model: str, method: str, sparsity: str | None, seeds: int, store: Path,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Estimate what a method costs from the errors of layers, without evaluating the sparse model.
+
+    Prints the output error of the layers, the change of the loss and of the perplexity that a local
+    fit predicts, and, if the store has measured runs of other models, the accuracy lost by their
+    curve, with the error that these estimates had.
+    """
+    from codesign.accuracy import accuracy_of, tasks
+    from codesign.accuracy.grid import estimate, spread
+    from codesign.accuracy.store import RunStore
+    from codesign.accuracy.train import recipe
+
+    on = tasks.task(task)
+    wanted = [(on, recipe(on, model, method, sparsity or "dense", seed)) for seed in range(seeds)]
+    found = estimate(wanted, RunStore(store))
+    pattern = wanted[0][1].pattern
+    point = accuracy_of("proxy", f"{task}_{model}", method, pattern, store=store)
+    error, _ = spread([each.output_error for each in found])
+    change, deviation = spread([each.loss_change for each in found])
+    if as_json:
+        print_json({
+            "task": task, "model": model, "method": method, "sparsity": pattern, "kind": "proxy",
+            "seeds": len(found), "output_error": error, "loss_change": change,
+            "perplexity_factor": math.exp(change),
+            "accuracy": None if point is None else asdict(point),
+            "layers": {
+                name: spread([each.layer_errors[name] for each in found])[0]
+                for name in found[0].layer_errors
+            },
+        })  # fmt: skip
+        return
+    grid = table("layer", "relative output error", left=1)
+    for name in found[0].layer_errors:
+        grid.add_row(name, f"{spread([each.layer_errors[name] for each in found])[0]:.4f}")
+    grid.add_row("root mean square", f"{error:.4f}")
+    show(grid)
+    noise = "" if deviation is None else f" ± {deviation:.3f}"
+    show(
+        f"estimated: loss {change:+.3f}{noise} nats, perplexity times {math.exp(change):.3f}, "
+        f"mean of {len(found)}"
+    )
+    if point is None or point.drop is None:
+        show("no accuracy: the store lacks dense runs of this model or measured runs of others")
+    else:
+        off = "" if point.error is None else f" ± {100 * point.error:.1f}"
+        show(f"estimated: {100 * point.drop:.1f}{off} points of accuracy lost; {point.citation}")
+
+
 @command.command("published")
 @click.option("--model", default=None, help="Only this model.")
 @click.option("--method", default=None, help="Only this method.")
@@ -190,6 +253,7 @@ def published_(
 def report_(out: Path, minutes: int, jobs: int, store: Path, quiet: bool, as_json: bool) -> None:
     """Measure the grid of methods and patterns as time allows, and write its table and plot."""
     from codesign.accuracy import curves, grid
+    from codesign.accuracy.proxy_error import errors, pairs
     from codesign.accuracy.store import RunStore
     from codesign.report.accuracy import markdown, plot
 
@@ -204,6 +268,8 @@ def report_(out: Path, minutes: int, jobs: int, store: Path, quiet: bool, as_jso
     cells = curves.cells(runs)
     lacking = curves.missing(recipes, runs)
     found = curves.findings(cells, grid.MODELS, grid.PATTERNS)
+    estimates = grid.estimate(grid.at_once(wanted), RunStore(store), until_s=until_s)
+    proxied = pairs(estimates, runs)
     speed_ups = _bdwp_on_sat() if any(c.method == "bdwp" for c in cells) else {}
     out.mkdir(parents=True, exist_ok=True)
     (out / "accuracy.svg").write_text(
@@ -213,7 +279,7 @@ def report_(out: Path, minutes: int, jobs: int, store: Path, quiet: bool, as_jso
         markdown(
             cells, found, lacking,
             wanted=len(recipes), models=grid.MODELS, patterns=grid.PATTERNS,
-            speed_ups=speed_ups,
+            speed_ups=speed_ups, proxied=proxied, cpu_s=sum(run.cpu_s for run in runs),
         ),
         encoding="utf-8",
     )  # fmt: skip
@@ -222,7 +288,9 @@ def report_(out: Path, minutes: int, jobs: int, store: Path, quiet: bool, as_jso
             "runs": len(runs), "wanted": len(recipes),
             "missing": {f"{task} {model}": n for (task, model), n in lacking.items()},
             "bdwp_speed_up_on_sat": speed_ups,
+            "processor_s": sum(run.cpu_s for run in runs),
             "findings": [asdict(each) for each in found],
+            "proxies": [asdict(each) for each in errors(proxied)],
             "cells": [
                 {
                     "task": c.task, "model": c.model, "method": c.method, "sparsity": c.pattern,
@@ -239,16 +307,11 @@ def report_(out: Path, minutes: int, jobs: int, store: Path, quiet: bool, as_jso
         show(f"missing: {number} of {task} {model}; the same command goes on")
 
 
-def _bdwp_on_sat() -> dict[str, float]:
-    """Cycles of a dense training step of ResNet-50 on SAT over those under BDWP, by pattern."""
-    from codesign.arch import load_arch
-    from codesign.cli.inputs import read_trace
-    from codesign.evaluate import evaluate
-    from codesign.trace.sparsify import sparsify
+def _bdwp_on_sat() -> dict[str, list[float]]:
+    """Dense over BDWP cycles of a training step of each validated network on SAT, by pattern."""
+    from codesign.measure.validate_sat import IMAGES, PATTERNS, Case, speedup_over_dense
 
-    dense, machine = read_trace("resnet50", options.Size(phase="training")), load_arch("sat")
-    cycles = evaluate(dense, machine).cycles
     return {
-        pattern: cycles / evaluate(sparsify(dense, pattern, method="bdwp"), machine).cycles
-        for pattern in ("2:4", "2:8", "2:16")
+        pattern: [speedup_over_dense(Case(model, pattern=pattern)) for model in IMAGES]
+        for pattern in PATTERNS
     }
