@@ -65,6 +65,19 @@ def evaluate(
     return account(trace, machine, Fidelity(fidelity), seed, lowered, timeline, first)
 
 
+def simulated_s(
+    trace: Trace, machine: AnyMachine, *, fidelity: Fidelity | str = Fidelity.ROW, seed: int = 0
+) -> float:
+    """Seconds of a trace on a machine: `evaluate(...).latency_s` without the account of the rest.
+
+    >>> import codesign
+    >>> simulated_s(codesign.load_workload("gemm:64,64,64"), codesign.load_arch("sat")) > 0
+    True
+    """
+    timeline = run(trace, machine, fidelity=fidelity, seed=seed)[1]
+    return float(timeline.cycles / (machine.spec.clock_mhz * HZ_PER_MHZ))
+
+
 def run(
     trace: Trace,
     machine: AnyMachine,

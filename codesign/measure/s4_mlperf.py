@@ -10,8 +10,7 @@ from math import log
 from typing import Any
 
 from codesign.arch import load_arch
-from codesign.evaluate import evaluate
-from codesign.evaluate import run as run_steps
+from codesign.evaluate import simulated_s
 from codesign.trace.op import Trace
 from codesign.trace.requests import in_flight
 from codesign.trace.sparsify import sparsify
@@ -118,11 +117,10 @@ def _added(card: str, job: Job, ratio: int, after: int) -> float:
     batch, streams = job.batch * machine.spec.chips, job.streams
     trace = sparse(load_workload(job.workload, batch=batch, seq=job.seq, dtype="int8"), ratio)
     few, many = (
-        run_steps(in_flight(trace, times * streams, streams, job.ahead), machine)[1].cycles
+        simulated_s(in_flight(trace, times * streams, streams, job.ahead), machine)
         for times in (after, after + 1)
     )
-    clock_hz = float(machine.spec.clock_mhz) * HZ_PER_MHZ
-    return float(streams * batch * clock_hz / (many - few))
+    return float(streams * batch / (many - few))
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +212,7 @@ def gptj_rate(ratio: int) -> float:
             load_workload("opt_6_7b", dtype="int8", overrides={**_GPTJ, "depth": depth}, **size)
             for depth in (1, 2)
         )
-        first, both = (evaluate(sparse(trace, ratio), machine).latency_s for trace in (one, two))
+        first, both = (simulated_s(sparse(trace, ratio), machine) for trace in (one, two))
         return first + (_GPTJ_LAYERS - 1) * (both - first)
 
     cores = load_arch("s4").spec.cores

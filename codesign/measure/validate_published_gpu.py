@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from codesign.arch import load_arch
-from codesign.evaluate import evaluate
+from codesign.evaluate import simulated_s
 from codesign.measure.suite import TableRow, ValidationReport, compare, report
 from codesign.sparsity.pattern import parse_pattern
 from codesign.trace.op import Kind, Trace
@@ -112,8 +112,8 @@ def speedup(claim: Claim) -> float:
     """Simulated time of the dense model over that of the sparse one."""
     machine = load_arch(claim.gpu)
     trace = dense_trace(claim)
-    dense = evaluate(trace, machine, fidelity="tile")
-    return dense.cycles / evaluate(sparse_trace(claim, trace), machine, fidelity="tile").cycles
+    dense = simulated_s(trace, machine, fidelity="tile")
+    return dense / simulated_s(sparse_trace(claim, trace), machine, fidelity="tile")
 
 
 def run(path: Path | None = None) -> ValidationReport:

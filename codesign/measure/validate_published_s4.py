@@ -7,7 +7,7 @@ from pathlib import Path
 
 from codesign.arch import load_arch
 from codesign.arch.base import AnyMachine
-from codesign.evaluate import evaluate
+from codesign.evaluate import simulated_s
 from codesign.measure import s4_mlperf
 from codesign.measure.s4_mlperf import BERT, BERT_384, JOBS, RATIOS, RESNET, rate, sparse
 from codesign.measure.s4_networks import network
@@ -114,7 +114,7 @@ def dense_rates(machine: AnyMachine, names: Collection[str] = DENSE_ROWS) -> dic
             batch, trace = 32, load_workload("bert_base", batch=32, seq=128, dtype="bf16")
         else:
             batch, trace = 4, network(name, 4, "bf16")
-        out[name] = batch / evaluate(trace, machine).latency_s
+        out[name] = batch / simulated_s(trace, machine)
     return out
 
 
@@ -127,8 +127,8 @@ def call_rates() -> dict[str, float]:
     machine = load_arch("s30")
     images = sparse(load_workload("resnet50", batch=48, dtype="int8"), 16)
     questions = sparse(load_workload("bert_base", batch=16, seq=384, dtype="int8"), 16)
-    transformer = 64 / evaluate(in_flight(questions, 4, streams=2), machine).latency_s
-    seconds = evaluate(images, machine).latency_s
+    transformer = 64 / simulated_s(in_flight(questions, 4, streams=2), machine)
+    seconds = simulated_s(images, machine)
     return {"ResNet-50": 48 / seconds} | dict.fromkeys(list(CALL_ROWS)[1:], transformer)
 
 
