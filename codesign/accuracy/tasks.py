@@ -159,7 +159,7 @@ def charlm() -> Task:
         evaluate=lambda model: score(model, test_x, test_y),
         calibration=lambda: [next(batches(0, 1))[0]],
         dense_layers={"transformer": ("head",)},
-        steps=300,
+        steps=200,
         learning_rate=3e-3,
         sample="held-out characters",
         fingerprint=fingerprint(text),
