@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from functools import cached_property, lru_cache
+from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -211,11 +212,11 @@ class Op:
     @property
     def shape_key(self) -> tuple[object, ...]:
         """All that decides the cost: every field but names and dependencies; if B is a weight."""
-        shape = tuple(getattr(self, f.name) for f in fields(self) if f.name not in _LABELS)
-        return (*shape, self.weight is None)
+        return (*_shape_of(self), self.weight is None)
 
 
 _LABELS = frozenset({"name", "layer", "weight", "deps", "function"})
+_shape_of = attrgetter(*(f.name for f in fields(Op) if f.name not in _LABELS))
 
 
 def window_extent(
