@@ -13,6 +13,8 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
+_MOST_IN_A_WORD = 56
+"""Columns of a group that fit a word wherever in a byte the group begins."""
 
 
 @njit(cache=True, nogil=True)
@@ -33,6 +35,17 @@ def _draw(key, counter, bound):
 
 
 @njit(cache=True, nogil=True)
+def _choose(kept, size, key, counter):
+    """A word with `kept` of its `size` lowest bits set (Floyd's algorithm)."""
+    chosen = np.uint64(0)
+    for i in range(kept):
+        last = size - kept + i
+        bit = np.uint64(1) << np.uint64(_draw(key, counter + i, last + 1))
+        chosen |= np.uint64(1) << np.uint64(last) if chosen & bit else bit
+    return chosen
+
+
+@njit(cache=True, nogil=True)
 def sample_groups(rows, cols, n, m, key):
     """A packed mask with min(n, size) random columns of every group of m set.
 
@@ -47,6 +60,14 @@ def sample_groups(rows, cols, n, m, key):
             size = min(m, cols - start)
             kept = min(n, size)
             counter = (row * groups + group) * n
+            if m <= _MOST_IN_A_WORD:
+                chosen = _choose(kept, size, key, counter) << np.uint64(start & 7)
+                byte = start >> 3
+                while chosen:
+                    packed[row, byte] |= np.uint8(chosen & np.uint64(0xFF))
+                    chosen >>= np.uint64(8)
+                    byte += 1
+                continue
             for i in range(kept):
                 last = size - kept + i
                 j = start + _draw(key, counter + i, last + 1)
