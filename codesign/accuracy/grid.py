@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -128,7 +130,7 @@ def _together(parts: Iterable[Part], store: RunStore, until_s: float, jobs: int)
             if on is not tasks().get(on.name, lambda: None)():
                 raise CodesignError(f"{on.name} is a task of your own: measure it with jobs=1")
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    with ProcessPoolExecutor(jobs, context, _end_with_the_parent) as pool:
         waiting = [
             pool.submit(_in_a_process, [what for _, what in part], store.path, until_s)
             for part in parts
@@ -138,6 +140,18 @@ def _together(parts: Iterable[Part], store: RunStore, until_s: float, jobs: int)
                 yield from finished.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _end_with_the_parent() -> None:
+    """Watch the process that started this one: however it ends, this one does not outlive it."""
+
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _in_a_process(of: Sequence[Recipe], store: Path, until_s: float) -> list[Run]:

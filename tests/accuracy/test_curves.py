@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,40 +20,11 @@ from codesign.config import CodesignError
 from codesign.prune.registry import SPARSIFIERS
 from codesign.report.accuracy import markdown, plot
 from codesign.trace.sparsify import METHODS
-
-
-def linear_task(*, evaluated: list[int] | None = None) -> tasks.Task:
-    """A user's own task: which of two halves of 16 numbers has the larger sum."""
-    x = torch.randn(256, 16, generator=torch.Generator().manual_seed(7))
-    y = (x[:, :8].sum(1) > x[:, 8:].sum(1)).long()
-
-    def batches(seed: int, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
-        generator = torch.Generator().manual_seed(seed)
-        for _ in range(steps):
-            chosen = torch.randint(192, (32,), generator=generator)
-            yield x[chosen], y[chosen]
-
-    def evaluate(model: nn.Module) -> dict[str, float]:
-        if evaluated is not None:
-            evaluated.append(1)
-        return tasks.score(model, x[192:], y[192:])
-
-    return tasks.Task(
-        name="halves",
-        models={"small": lambda: nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 2))},
-        batches=batches,
-        loss=tasks.classify,
-        evaluate=evaluate,
-        calibration=lambda: [x[:64]],
-        dense_layers={"small": ("2",)},
-        steps=40,
-        learning_rate=1e-2,
-        sample="held-out rows",
-    )
+from tests.accuracy.conftest import halves
 
 
 def test_a_dense_run_is_adam_with_the_stated_schedule() -> None:
-    task = linear_task()
+    task = halves()
     done = train.run(task, recipe(task, "small", "dense", "dense", 3))
     torch.manual_seed(3)
     model = task.models["small"]()
@@ -74,7 +44,7 @@ def test_a_dense_run_is_adam_with_the_stated_schedule() -> None:
 
 @pytest.mark.parametrize("method", grid.METHODS)
 def test_every_method_of_the_grid_runs_on_a_users_task(method: str) -> None:
-    task = linear_task()
+    task = halves()
     done = train.run(task, recipe(task, "small", method, "1:4", 0, 12))
     assert 0 <= done.accuracy <= 1
     dense_in_the_end = method in ("sdgp", "sdwp", "fst")
@@ -84,7 +54,7 @@ def test_every_method_of_the_grid_runs_on_a_users_task(method: str) -> None:
 
 
 def test_equal_recipes_give_equal_figures_and_leave_the_global_state_alone() -> None:
-    task = linear_task()
+    task = halves()
     what = recipe(task, "small", "s_ste", "2:4", 5)
     torch.manual_seed(11)
     before, threads = torch.get_rng_state(), torch.get_num_threads()
@@ -96,7 +66,7 @@ def test_equal_recipes_give_equal_figures_and_leave_the_global_state_alone() -> 
 
 
 def test_one_shot_methods_prune_the_dense_model_of_their_seed() -> None:
-    task = linear_task()
+    task = halves()
     trained: dict[str, dict[str, Tensor]] = {}
     alone = train.run(task, recipe(task, "small", "nm_magnitude", "1:4", 1))
     train.run(task, recipe(task, "small", "random", "1:4", 1), trained)
@@ -111,7 +81,7 @@ def test_one_shot_methods_prune_the_dense_model_of_their_seed() -> None:
 
 def test_what_is_stored_is_not_measured_again(tmp_path: Path) -> None:
     evaluated: list[int] = []
-    task = linear_task(evaluated=evaluated)
+    task = halves(evaluated=evaluated)
     wanted = [(task, recipe(task, "small", "bdwp", "2:4", seed)) for seed in range(3)]
     path = tmp_path / "deep" / "runs.db"
     first = list(grid.measure(wanted[:2], RunStore(path)))
@@ -136,7 +106,7 @@ def test_every_part_of_a_recipe_makes_another_key() -> None:
 
 
 def test_a_failure_is_kept_with_its_reason_and_tried_again(tmp_path: Path) -> None:
-    task = linear_task()
+    task = halves()
     store = RunStore(tmp_path / "runs.db")
     what = recipe(task, "small", "ste", "2:4", 0)
 
