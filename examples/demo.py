@@ -11,7 +11,6 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -25,8 +24,11 @@ from codesign.evaluate import evaluate
 from codesign.metrics.result import Result
 from codesign.report import quantities as q
 from codesign.report.answer import answer
+from codesign.report.cases import Case
+from codesign.report.details import details
 from codesign.report.html import write_report
 from codesign.report.markdown import write_markdown
+from codesign.report.page import Options
 from codesign.report.study import Scenario, cycles_by, study
 from codesign.report.tables import results_csv, results_json
 from codesign.trace.op import Trace
@@ -73,13 +75,13 @@ def extract(job: Job) -> Trace:
     return Trace(name, trace.ops, trace.parameters, trace.masks, trace.meta)
 
 
-def run(jobs: tuple[Job, ...], console: Console) -> list[Result]:
+def run(jobs: tuple[Job, ...], console: Console) -> list[Case]:
     """Every job with every pattern on both machines."""
     machines = (
         codesign.load_arch("dense_systolic", SAME_CLOCK_AND_LINK),
         codesign.load_arch("sat"),
     )
-    results: list[Result] = []
+    cases: list[Case] = []
     columns = (TextColumn("{task.description}"), BarColumn(28), TimeElapsedColumn())
     for job in jobs:
         with Progress(*columns, console=console, transient=True) as bar:
@@ -90,16 +92,15 @@ def run(jobs: tuple[Job, ...], console: Console) -> list[Result]:
             for pattern, machine in runs:
                 sparse = trace if pattern == "dense" else codesign.sparsify(trace, pattern)
                 bar.update(task, description=f"{job.name} {job.phase}, {pattern}")
-                results.append(
-                    evaluate(
-                        sparse,
-                        machine,
-                        fidelity="row",
-                        progress=lambda *_: bar.advance(task),  # noqa: B023
-                    )
+                result = evaluate(
+                    sparse,
+                    machine,
+                    fidelity="row",
+                    progress=lambda *_: bar.advance(task),  # noqa: B023
                 )
-        console.print(summary(study(results).scenarios[-1]))
-    return results
+                cases.append(Case(result, sparse, machine))
+        console.print(summary(study([case.result for case in cases]).scenarios[-1]))
+    return cases
 
 
 def summary(scenario: Scenario) -> Table:
@@ -141,10 +142,12 @@ def remarks(results: list[Result]) -> tuple[str, ...]:
     )
 
 
-def write(results: list[Result], out: Path) -> None:
+def write(cases: list[Case], out: Path) -> None:
     """Leave the report as HTML, as Markdown with figures, and its numbers as JSON and CSV."""
-    texts: dict[str, Any] = {
+    results = [case.result for case in cases]
+    texts: Options = {
         "title": TITLE,
+        "details": details(cases),
         "introduction": INTRODUCTION,
         "remarks": remarks(results),
         "commands": ("make demo",),
@@ -161,8 +164,9 @@ def main() -> None:
     out: Path = parser.parse_args().out
     console = Console()
     started = time.perf_counter()
-    results = run(JOBS, console)
-    write(results, out)
+    cases = run(JOBS, console)
+    write(cases, out)
+    results = [case.result for case in cases]
     for sentence in (*answer(study(results)), *remarks(results)):
         console.print(sentence, highlight=False)
     console.print(

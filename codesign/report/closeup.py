@@ -19,6 +19,7 @@ from codesign.report.validation import Compared, about
 from codesign.units import HZ_PER_MHZ
 
 _MOST_RANGES = 14
+_EVEN = 1.005
 NEAR = 0.2
 """How far the dashed lines of the validation figure are from equal."""
 
@@ -140,6 +141,8 @@ def _load_text(detail: Detail) -> str:
     if not detail.loads:
         return f"{detail.run} makes use of no sparse weights: there is no mask to balance."
     worst = max(detail.loads, key=lambda load: load.waits[-1])
+    if worst.waits[-1] < _EVEN:
+        return f"The masks of {detail.run} fill every row alike: no lane waits for a fuller one."
     return (
         f"Where {LANES[-1]} rows of weights wait for the fullest of them, {detail.run} takes up to "
         f"{q.ratio(worst.waits[-1])} the time of evenly filled rows ({q.one_line(worst.op, 60)})."

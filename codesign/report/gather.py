@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from codesign.accuracy import AccuracyPoint, accuracy_of
 from codesign.config import CodesignError
 from codesign.metrics.result import Result
 from codesign.report import quantities as q
-from codesign.report.cases import again, differing
+from codesign.report.cases import Case, again, differing
 from codesign.report.details import Detail, details
 from codesign.report.html import write_report
 from codesign.report.markdown import write_markdown
@@ -32,6 +33,7 @@ class Material:
     titles: list[str] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
+    accuracies: list[AccuracyPoint | None] = field(default_factory=list)
     details: dict[str, Detail] = field(default_factory=dict)
     sweeps: list[SweepPart] = field(default_factory=list)
     rows: list[list[Row]] = field(default_factory=list)
@@ -46,6 +48,7 @@ class Material:
             "commands": tuple(commands),
             "remarks": tuple(self.remarks),
             "details": self.details,
+            "accuracies": self.accuracies,
             "sweeps": tuple(self.sweeps),
         }
         if self.sweeps:
@@ -87,6 +90,7 @@ def _take_results(found: Material, run: Path) -> None:
     found.names += [
         f"{q.one_line(result.arch, 48)} · {q.one_line(result.sparsity, 48)}" for result in results
     ]
+    found.accuracies += [None] * len(results)
     found.details |= read_details(run)
     first = results[0]
     archs = " and ".join(dict.fromkeys(result.arch for result in results))
@@ -119,10 +123,18 @@ def _take_store(found: Material, run: Path, point: int | None, closely: bool) ->
             left_out={path.removeprefix("arch.") for path in swept},
         )
     found.results += [case.result for case in cases]
+    found.accuracies += [_accuracy(row, case) for row, case in zip(picks, cases, strict=True)]
     found.names += names
     found.sweeps.append(sweep_part(listed, len(found.sweeps)))
     found.rows.append(rows)
     found.titles.append(study.description or study.name)
+
+
+def _accuracy(row: Row, case: Case) -> AccuracyPoint | None:
+    kind, sparsity = row.config.get("accuracy"), row.config["sparsity"]
+    if kind is None:
+        return None
+    return accuracy_of(kind, case.trace.name, sparsity["method"], sparsity["pattern"], case.machine)
 
 
 def _known(goals: Mapping[str, str]) -> dict[str, str]:
@@ -154,19 +166,27 @@ def write(found: Material, out: Path, options: Options) -> list[Path]:
         )
     out.parent.mkdir(parents=True, exist_ok=True)
     writers[out.suffix]()
-    return [out, *_point_files(found, out)] if out.suffix == ".csv" else [out]
+    beside = out.with_name(f"{out.stem}-points.csv")
+    return [out, *(_point_files(found, beside) if out.suffix == ".csv" else ())]
 
 
 def _write_csv(found: Material, out: Path) -> None:
     out.write_text(results_csv(found.results), encoding="utf-8")
-    for file, rows in zip(_point_files(found, out), found.rows, strict=True):
+    write_points(found, out.with_name(f"{out.stem}-points.csv"))
+
+
+def write_points(found: Material, out: Path) -> list[Path]:
+    """The points of each study as CSV; those of further studies are numbered files beside it."""
+    files = _point_files(found, out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for file, rows in zip(files, found.rows, strict=True):
         write_csv([_printable(row) for row in rows], file)
+    return files
 
 
 def _point_files(found: Material, out: Path) -> list[Path]:
     return [
-        out.with_name(f"{out.stem}-points{f'-{i + 1}' if i else ''}.csv")
-        for i in range(len(found.sweeps))
+        out.with_name(f"{out.stem}{f'-{i + 1}' if i else ''}.csv") for i in range(len(found.sweeps))
     ]
 
 

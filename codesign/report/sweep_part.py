@@ -151,10 +151,11 @@ def _single(found: Points, group: Group) -> tuple[str, str]:
     name, goal = next(iter(found.study.metrics.items()))
     known = q.quantity(name)
     best, base = group.best(name, goal), group.baseline
+    designs = len({row.number for row in group.rows})
     verb = "lowest" if goal == "minimize" else "highest"
     within = " within the limits" if found.study.constraints else ""
     first = (
-        f"Point {best.number} has the {verb} {known.title}{within} of {len(group.rows):,} designs "
+        f"Point {best.number} has the {verb} {known.title}{within} of {designs:,} designs "
         f"for {group.title}: {known.text(value(best, name))}"
     )
     if best.key == base.key:

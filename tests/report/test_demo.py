@@ -29,8 +29,9 @@ def test_a_small_demo_leaves_its_files_and_true_remarks(demo, tmp_path, monkeypa
     monkeypatch.chdir(ROOT)
     job = demo.Job("Block", "torch:examples.models:gpt2_block", "training", 1, 64)
     with (tmp_path / "printed").open("w") as printed:
-        results = demo.run((job,), Console(file=printed, width=80))
-    demo.write(results, tmp_path)
+        cases = demo.run((job,), Console(file=printed, width=80))
+    demo.write(cases, tmp_path)
+    results = [case.result for case in cases]
     by = {(r.arch, r.sparsity): r for r in results}
     assert len(by) == len(results) == 6
     gain = by["sat", "dense"].latency_s / by["sat", "2:8"].latency_s
