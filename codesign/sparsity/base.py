@@ -134,17 +134,17 @@ def sampling_key(seed: int) -> np.uint64:
     return np.uint64(seed)
 
 
-def random_keys(rows: int, cols: int, seed: int, *, first_row: int = 0) -> NDArray[np.uint64]:
+def random_keys(rows: int, cols: int, seed: int, *, step: int = 1) -> NDArray[np.uint64]:
     """Uniform random numbers [rows, cols] that are the same on every platform.
 
-    SplitMix64 (Steele, Lea, Flood 2014) at the position of each element, counted from `first_row`
-    of a larger matrix. The mask that keeps the largest of them is a random one.
+    SplitMix64 (Steele, Lea, Flood 2014) at the position of each element. The mask that keeps the
+    largest of them is a random one. With `step` those of every step-th row and column alone.
     """
     require_shape(rows, cols)
-    start = first_row * cols
-    place = np.arange(start + 1, start + rows * cols + 1, dtype=np.uint64)
+    first = np.arange(0, rows * cols, step * cols, dtype=np.uint64)
+    place: NDArray[np.uint64] = np.add.outer(first, np.arange(1, cols + 1, step, dtype=np.uint64))
     x = sampling_key(seed) + place * np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    keys: NDArray[np.uint64] = (x ^ (x >> np.uint64(31))).reshape(rows, cols)
+    keys: NDArray[np.uint64] = x ^ (x >> np.uint64(31))
     return keys

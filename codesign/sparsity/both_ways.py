@@ -173,22 +173,27 @@ class Transposable(_BothWays):
         return np.concatenate(chosen)
 
     def sample(self, rows: int, cols: int, seed: int) -> Mask:
-        keys = random_keys(rows, cols, seed)
-        blocks = _blocks(keys, self.m)
         if self.m <= _LISTED:
             table = _all_blocks(self.n, self.m)
-            out = table[blocks[:, 0, 0] % np.uint64(len(table))]
+            corners = random_keys(rows, cols, seed, step=self.m)
+            out = table[corners.reshape(-1) % np.uint64(len(table))]
         else:
-            i, j = np.indices((self.m, self.m))
-            band = (i + j) % self.m < self.n
-            row, col = np.argsort(blocks[:, :, 0], axis=1), np.argsort(blocks[:, 0, :], axis=1)
-            out = band[row[:, :, np.newaxis], col[:, np.newaxis, :]]
-        for (r, c), where in _by_size((rows, cols), self.m).items():
-            if (r, c) != (self.m, self.m):
-                part = np.zeros((len(where), self.m, self.m), np.bool_)
-                part[:, :r, :c] = self._optimum(blocks[where][:, :r, :c].astype(np.float64))
-                out[where] = part
+            out = self._shuffled_bands(_blocks(random_keys(rows, cols, seed), self.m))
+        if rows % self.m or cols % self.m:
+            blocks = _blocks(random_keys(rows, cols, seed), self.m)
+            for (r, c), where in _by_size((rows, cols), self.m).items():
+                if (r, c) != (self.m, self.m):
+                    out[where] = False
+                    best = self._optimum(blocks[where][:, :r, :c].astype(np.float64))
+                    out[where, :r, :c] = best
         return Mask.from_dense(_joined(out, (rows, cols)))
+
+    def _shuffled_bands(self, keys: NDArray[np.uint64]) -> Flags:
+        """Blocks with n neighbours, counted in a circle, in each row; rows and columns shuffled."""
+        i, j = np.indices((self.m, self.m))
+        band = (i + j) % self.m < self.n
+        row, col = np.argsort(keys[:, :, 0], axis=1), np.argsort(keys[:, 0, :], axis=1)
+        return band[row[:, :, np.newaxis], col[:, np.newaxis, :]]
 
 
 @cache

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from codesign.config import CodesignError
+from codesign.sparsity.base import random_keys
 from codesign.sparsity.both_ways import DoublePruned, Transposable
 from codesign.sparsity.butterfly import FlatButterfly
 from codesign.sparsity.chunks import NMGrouped
@@ -352,3 +353,9 @@ def test_storage_refuses_what_it_cannot_hold():
     for text in ("nmg(2:4:1)", "butterfly(8)", "double(2:4)", "sq(2:4)"):
         with pytest.raises(CodesignError):
             parse_pattern(text).format.stored_units(full)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4, 7])
+def test_random_keys_of_some_places_are_those_of_all(step: int) -> None:
+    some = random_keys(11, 13, 5, step=step)
+    np.testing.assert_array_equal(some, random_keys(11, 13, 5)[::step, ::step])
