@@ -29,6 +29,7 @@ VERBS = {
     "validate": ("validate", "Compare simulations with published or measured numbers."),
     "accuracy": ("accuracy", "Measure or look up what sparsity costs in accuracy."),
     "measure": ("measure", "Measure kernels on the NVIDIA GPU of this machine."),
+    "explain": ("explain", "Say what a metric, field, pattern, method or machine is."),
     "warmup": ("warmup", "Compile all kernels into the cache."),
     "doctor": ("doctor", "Say what this installation has and what it lacks."),
 }
