@@ -9,6 +9,7 @@ from pathlib import Path
 
 from codesign.arch import load_arch
 from codesign.evaluate import simulated_s
+from codesign.measure.gpu_layer_claims import layer_scores
 from codesign.measure.suite import TableRow, ValidationReport, compare, report
 from codesign.sparsity.pattern import parse_pattern
 from codesign.trace.op import Kind, Trace
@@ -145,4 +146,5 @@ def run(path: Path | None = None) -> ValidationReport:
         }
         for claim, ours in found
     ]
-    return report("published_gpu", groups, table=table)
+    layer_groups, layer_rows = layer_scores()
+    return report("published_gpu", [*groups, *layer_groups], table=[*table, *layer_rows])
