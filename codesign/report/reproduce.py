@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from codesign.sweep.check import sweep_names
 from codesign.sweep.store import Row
 from codesign.sweep.study import Study
 
@@ -22,7 +23,8 @@ def tokens(row: Row, study: Study) -> tuple[str, ...]:
     """
     if row.config["workload"]["set"]:
         values = row.values.items()
-        parts = ["codesign sweep", shlex.quote(study.name), "method=grid"]
+        file = study.name if study.name in sweep_names() else f"{study.name}.yaml"
+        parts = ["codesign sweep", shlex.quote(file), "method=grid"]
         parts += [shlex.quote(f"{path}={_yaml(value)}") for path, value in values]
         return (*parts, f"-o point-{row.number}.db")
     return tuple(_simulate(row.config))

@@ -216,7 +216,7 @@ def test_other_hyper_parameters_make_a_sweep_of_one_point() -> None:
     row = make_row(5)
     config = {**row.config, "workload": {**row.config["workload"], "set": {"layers": 2}}}
     words = tokens(replace(row, config=config), make_study())
-    assert words[:3] == ("codesign sweep", "toy", "method=grid")
+    assert words[:3] == ("codesign sweep", "toy.yaml", "method=grid")
     assert "arch.array.rows=8" in words
 
 
