@@ -44,6 +44,7 @@ def _machines_in(module: ModuleType) -> list[tuple[str, type[AnyMachine]]]:
         for _, value in inspect.getmembers(module, inspect.isclass)
         if issubclass(value, Machine)
         and not inspect.isabstract(value)
+        and hasattr(value, "spec_type")
         and value.__module__ == module.__name__
     ]
     return [

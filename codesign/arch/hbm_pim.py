@@ -18,11 +18,3 @@ class HbmPim(PimMachine[HbmPimSpec]):
     """Blocks without an adder tree: the host adds up the lanes of each sum."""
 
     spec_type = HbmPimSpec
-
-    @property
-    def mac_cycles(self) -> int:
-        return self.dram.cycles["nCCDMAC"]
-
-    @property
-    def burst_cycles(self) -> int:
-        return max(self.dram.cycles["nBL"], self.dram.cycles["nCCD"])

@@ -14,6 +14,7 @@ from codesign.arch.parts import DOUBTFUL, Component
 from codesign.arch.pim_channel import Transfer, Work, scattered_write, transfer
 from codesign.arch.pim_products import CHANNEL, LOGIC, PINS, BankProducts, Plan
 from codesign.arch.pim_spec import PimSpec
+from codesign.config import CodesignError
 from codesign.memory import command_prices
 from codesign.schedule.bank_rows import Layout, channel_cells
 from codesign.schedule.program import COMPUTE, FINISH, LOAD, STORE, Int64, Program, Steps
@@ -44,6 +45,11 @@ class PimMachine(BankProducts[S]):
     )  # fmt: skip
 
     def lower(self, op: Op, mapping: Mapping, sparse: Sparse, fidelity: Fidelity) -> Program:
+        if fidelity is Fidelity.CYCLE:
+            raise CodesignError(
+                f"{self.spec.name}: fidelity cycle would compute the numbers of products, which no "
+                "bank does here; fidelity row already gives every DRAM command its clock"
+            )
         steps = Steps(self.units(), self.actions)
         if op.is_matmul:
             counts = None if fidelity is Fidelity.TILE else self._window_counts(op, sparse)

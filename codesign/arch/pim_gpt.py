@@ -18,11 +18,3 @@ class PimGpt(PimMachine[PimGptSpec]):
     """Matrices are concatenated in bank rows; the chip and the banks take turns."""
 
     spec_type = PimGptSpec
-
-    @property
-    def mac_cycles(self) -> int:
-        return self.dram.cycles["nCCDMAC"]
-
-    @property
-    def burst_cycles(self) -> int:
-        return max(self.dram.cycles["nBL"], self.dram.cycles["nCCD"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -106,14 +105,14 @@ class BankProducts(Machine[S]):
         return True
 
     @property
-    @abstractmethod
     def mac_cycles(self) -> int:
         """Cycles between two columns multiplied in all banks."""
+        return self.dram.cycles["nCCDMAC"]
 
     @property
-    @abstractmethod
     def burst_cycles(self) -> int:
         """Cycles between two bursts at the pins."""
+        return max(self.dram.cycles["nBL"], self.dram.cycles["nCCD"])
 
     @property
     def dram_bytes_per_cycle(self) -> float:

@@ -39,6 +39,12 @@ def one_product(trace: Trace) -> Op:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_banks_compute_no_numbers(name: str) -> None:
+    with pytest.raises(CodesignError, match=f"{name}: fidelity cycle .* fidelity row"):
+        evaluate(load_workload("gemm:1,16,16"), machine(name), fidelity="cycle")
+
+
+@pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=15, deadline=None)
 @given(m=st.integers(1, 9), n=st.integers(1, 700), k=st.integers(1, 1500))
 def test_nothing_beats_the_pins_or_the_banks(name: str, m: int, n: int, k: int) -> None:

@@ -47,7 +47,6 @@ def test_more_bytes_and_refresh_are_never_faster(name):
     for size in (1 << 16, 1 << 19, 1 << 21):
         assert stream_cycles(spec, size).cycles >= stream_cycles(unrefreshed, size).cycles
     addresses = np.random.default_rng(3).integers(0, 1 << 28, 4000)
-    # with open pages a refresh can help: it closes all rows at once, which accesses do singly
     on = simulate_requests(spec, addresses, policy="in_order", page="closed")
     off = simulate_requests(spec, addresses, policy="in_order", page="closed", refresh="off")
     assert np.all(on.done >= off.done)
