@@ -1,4 +1,4 @@
-"""Products in chunks of their rows of weights: load, compute, store, double-buffered."""
+"""Products in chunks of their rows of weights: load, compute, store, as a stream."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import numpy as np
 
 from codesign.schedule.program import COMPUTE, LOAD, STORE, Int64, Steps
 from codesign.schedule.streaming import DRAM, DRAM_READ, DRAM_WRITE, MAC, Link, share
+
+
+_BUFFERS = 2
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,12 @@ class Chunks:
     loads_maps: bool = False
 
     def emit(self, steps: Steps, link: Link) -> tuple[Int64, Int64]:
-        """Append the steps; return those that free the buffers and those that end the product."""
+        """Append the steps; return those that free the buffers and those that end the product.
+
+        Two chunks are buffered; as many more are on the link as its latency holds.
+        """
         chunks = len(self.busy_cycles)
+        window = min(chunks, _BUFFERS + self._on_the_way(link))
         at = np.arange(chunks)
         latency = np.zeros(chunks, dtype=np.int64)
         latency[-1] = self.latency_cycles
@@ -46,8 +53,8 @@ class Chunks:
             )  # fmt: skip
             if self.loads_maps:
                 steps.depend(load, steps.inputs_ready)
-            steps.depend(load[:2], steps.engine_ready)
-            steps.depend(load[2:], compute[:-2])
+            steps.depend(load[:window], steps.engine_ready)
+            steps.depend(load[window:], compute[:-window])
             steps.depend(compute, load)
         else:
             steps.depend(compute[:1], steps.engine_ready)
@@ -58,7 +65,14 @@ class Chunks:
             )  # fmt: skip
             steps.depend(store, compute)
             done.append(store)
-        return compute[-1:], np.concatenate(done)
+        return compute[chunks + 1 - max(2, window) :][:1], np.concatenate(done)
+
+    def _on_the_way(self, link: Link) -> int:
+        """Chunks that the link holds while the first of them has not arrived."""
+        if not link.bytes_per_cycle:
+            return 0
+        each = max(1.0, float(self.loaded_bytes.mean()))
+        return int(link.latency_cycles * link.bytes_per_cycle / each)
 
 
 def spread(amount: int, running: Int64) -> Int64:

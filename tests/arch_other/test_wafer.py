@@ -131,3 +131,13 @@ def test_packets_are_the_kept_weights_of_each_column() -> None:
 def test_a_running_total_repeats_with_the_waves() -> None:
     total = np.array([3, 5, 9])
     assert cut(total, np.array([0, 1, 3, 4, 6])).tolist() == [0, 3, 9, 12, 18]
+
+
+def test_a_stream_pays_the_latency_of_its_link_once() -> None:
+    """Sixty-four pieces of a row each: what is on the way takes no buffer."""
+    trace = load_workload("gemm:1,768,768")
+    near, far = (
+        evaluate(trace, codesign.load_arch("cs2", {"storage.link.latency_cycles": n})).cycles
+        for n in (0, 20_000)
+    )
+    assert 20_000 <= far - near < 1.2 * 20_000
