@@ -71,11 +71,11 @@ def _odd_products() -> list[Op]:
         for groups, shared in ((1, False), (6, False), (6, True)):
             made += [
                 Op(
-                    name=f"{i} {groups} {shared} {n}", kind=Kind.GEMM, phase=Phase.FORWARD, m=50,
+                    name=f"{i} {groups} {shared} {n}", kind=Kind.GEMM, phase=Phase.FORWARD, m=m,
                     n=n, k=k, groups=groups, b_shared=shared, weight="w",
                     b_pattern=parse_pattern(pattern),
                 )
-                for n in (20, 70)
+                for m, n in ((3, 20), (50, 70))
             ]  # fmt: skip
     return made
 
