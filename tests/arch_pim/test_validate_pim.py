@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from codesign.measure import validate_pim
+from codesign.measure.pim_baselines import range_rows
 from codesign.measure.validate_pim import MODELS, PUBLISHED, T4, XEON, measure, run
 
 
@@ -23,7 +24,27 @@ def test_ranges_are_reported_and_laws_are_kept(monkeypatch: pytest.MonkeyPatch) 
         note = notes[f"{what.quantity} over {what.baseline.name}"]
         assert f"published {what.low:g} to {what.high:g}" in note
         assert "assumed" in note
-    assert len({row["section"] for row in found.table}) == 4
+    assert len({row["section"] for row in found.table}) == 6
+    assumed = {row["number"] for row in found.table if "status" in row}
+    assert {"units.accumulators", "logic.lanes", "gddr6_pim_gpt.nRFC"} <= assumed
+
+
+def test_each_range_says_which_end_is_met_and_what_the_rest_asks_for() -> None:
+    small = measure(MODELS[0])
+    seconds = dict.fromkeys(("T4", "Xeon"), 41 * small.latency_s)
+    joules = 41 * small.latency_s * T4.power_w / 123
+    both = [
+        replace(small, baseline_s=seconds, energy_j=joules),
+        replace(small, baseline_s={**seconds, "T4": 50 * small.latency_s}, energy_j=joules),
+    ]
+    rows = range_rows(both)
+    ends = {row["range"]: (row["low end"], row["high end"]) for row in rows}
+    assert ends["speed-up, T4"] == ("met", "not met")
+    assert ends["speed-up, Xeon"] == ("not met", "not met")
+    power = rows[2]["what the rest asks for"]
+    assert f"ours 3 to {3 * 41 / 41:.3g} (70 W" in str(power)
+    at_41 = both[0].operator_s(PUBLISHED[0], 41)
+    assert at_41 == pytest.approx(T4.per_operator_s)
 
 
 def test_a_model_faster_than_its_macs_fails(monkeypatch: pytest.MonkeyPatch) -> None:
