@@ -15,7 +15,7 @@ import torch
 
 from codesign.accuracy.proxy import Proxy, proxies
 from codesign.accuracy.store import RunStore
-from codesign.accuracy.tasks import Task, task, tasks
+from codesign.accuracy.tasks import Task, task
 from codesign.accuracy.train import Recipe, Run, recipe, run
 from codesign.config import CodesignError
 from codesign.prune.registry import SPARSIFIERS
@@ -58,9 +58,9 @@ def measure(
 ) -> Iterator[Run]:
     """Yield the run of each recipe, measured unless the store has it; stop at `until_s`.
 
-    With several `jobs` processes share the runs, which come in any order; that goes for shipped
-    tasks only. `until_s` is a time of the monotonic clock, looked at between runs. A run that fails
-    is kept as a failure, with its reason, and yields nothing.
+    With several `jobs` processes share the runs, which come in any order; that goes for tasks with
+    a name (`tasks.task`) only. `until_s` is a time of the monotonic clock, looked at between runs.
+    A run that fails is kept as a failure, with its reason, and yields nothing.
     """
     done = 0
     lacking: list[tuple[Task, Recipe]] = []
@@ -127,7 +127,7 @@ def _together(parts: Iterable[Part], store: RunStore, until_s: float, jobs: int)
     """Parts in processes of their own, the next one as soon as a process is free."""
     for part in parts:
         for on, _ in part:
-            if on is not tasks().get(on.name, lambda: None)():
+            if not _is_known(on):
                 raise CodesignError(f"{on.name} is a task of your own: measure it with jobs=1")
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, _end_with_the_parent) as pool:
@@ -140,6 +140,14 @@ def _together(parts: Iterable[Part], store: RunStore, until_s: float, jobs: int)
                 yield from finished.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _is_known(on: Task) -> bool:
+    """Whether another process can make the task from its name."""
+    try:
+        return on is task(on.name)
+    except CodesignError:
+        return False
 
 
 def _end_with_the_parent() -> None:

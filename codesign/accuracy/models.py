@@ -34,6 +34,20 @@ def digits_cnn() -> nn.Module:
     )  # fmt: skip
 
 
+def image_cnn(classes: int) -> nn.Module:
+    """Colour images of any size: four convolutions of 32 to 128 channels; stem and head dense."""
+    return nn.Sequential(
+        OrderedDict(
+            stem=nn.Conv2d(3, 32, 3, padding=1), relu0=nn.ReLU(),
+            conv1=nn.Conv2d(32, 64, 3, stride=2, padding=1), relu1=nn.ReLU(),
+            conv2=nn.Conv2d(64, 64, 3, padding=1), relu2=nn.ReLU(),
+            conv3=nn.Conv2d(64, 128, 3, stride=2, padding=1), relu3=nn.ReLU(),
+            pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten(),
+            head=nn.Linear(128, classes),
+        )
+    )  # fmt: skip
+
+
 class _Block(nn.Module):
     """Pre-norm causal attention and a feed-forward part of four times the width."""
 

@@ -23,7 +23,8 @@ _METRIC = "accuracy %"
 def own_points(source: str, model_name: str, store: Path) -> list[AccuracyPoint]:
     """Measured or proxy points of a model in a store, the dense one first; none without a file.
 
-    A model is named as in its runs, or with its task before it: `mlp` or `digits_mlp`. Runs of code
+    A model is named as in its runs, if those of one task alone have that name, or with its task
+    before it: `mlp` or `digits_mlp`. Runs of code
     that has changed since are left out, and so are methods whose final model is dense: their
     figures are not those of a sparse design. Of several data sets or lengths of training those with
     the most runs count.
@@ -32,11 +33,10 @@ def own_points(source: str, model_name: str, store: Path) -> list[AccuracyPoint]
         return []
     kept = RunStore(store)
     runs = [run for run in kept.runs() if _is_current(run.recipe)]
-    settings = Counter(
-        _setting(run.recipe) for run in runs
-        if model_name in (run.recipe.model, f"{run.recipe.task}_{run.recipe.model}")
-    )  # fmt: skip
-    if not settings:
+    mine = [run.recipe for run in runs if f"{run.recipe.task}_{run.recipe.model}" == model_name]
+    mine = mine or [run.recipe for run in runs if run.recipe.model == model_name]
+    settings = Counter(map(_setting, mine))
+    if not settings or len({what.task for what in mine}) > 1:
         return []
     (chosen, _), *_ = settings.most_common(1)
     here = cells(run for run in runs if _setting(run.recipe) == chosen)

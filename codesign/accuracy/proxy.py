@@ -98,7 +98,10 @@ def gather(model: nn.Module, targets: Mapping[str, Target], batches: Iterable[An
     try:
         with torch.no_grad():
             for batch in batches:
-                model(*batch) if isinstance(batch, tuple) else model(batch)
+                if isinstance(batch, dict):
+                    model(**batch)
+                else:
+                    model(*batch) if isinstance(batch, tuple) else model(batch)
     finally:
         for handle in handles:
             handle.remove()

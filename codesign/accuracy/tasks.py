@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -18,6 +18,8 @@ from codesign.config import CodesignError, did_you_mean, fingerprint
 
 TEXT = Path(__file__).with_name("charlm.txt")
 CONTEXT = 64
+_SCORED = 1024
+"""Samples that are evaluated at once."""
 _SPLIT_SEED = 20240229
 _DIGITS_TRAINED = 1197
 _TEXT_TRAINED = 0.9
@@ -52,8 +54,23 @@ def tasks() -> dict[str, Callable[[], Task]]:
     return {"digits": digits, "charlm": charlm}
 
 
+@cache
 def task(name: str) -> Task:
-    """The shipped task of a name; CodesignError for an unknown one."""
+    """The task of a name, or of KIND:PLACE for what is on disk (`codesign accuracy list`).
+
+    Raises CodesignError for an unknown one, and where the data is not there.
+    """
+    kind, colon, place = name.partition(":")
+    if colon:
+        from codesign.accuracy.disk_tasks import KINDS
+
+        if kind not in KINDS:
+            hint = did_you_mean(kind, list(KINDS))
+            raise CodesignError(
+                f"no kind of task {kind[:40]!r} (known: {', '.join(KINDS)})"
+                + (f"; did you mean {hint!r}?" if hint else "")
+            )
+        return KINDS[kind][1](place)
     known = tasks()
     if name not in known:
         hint = did_you_mean(name, list(known))
@@ -73,17 +90,25 @@ def classify(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
 
 def score(model: nn.Module, inputs: Tensor, labels: Tensor) -> dict[str, float]:
     """The fraction of labels that the model ranks first, and the mean cross-entropy in nats."""
+    return mean_score(
+        model, zip(*(torch.split(each, _SCORED) for each in (inputs, labels)), strict=True)
+    )
+
+
+def mean_score(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
+    """As `score` for samples that come in batches."""
     was_training = model.training
     model.eval()
+    seen, right, loss = 0, 0, 0.0
     with torch.no_grad():
-        logits = model(inputs)
-        flat, wanted = logits.reshape(-1, logits.shape[-1]), labels.reshape(-1)
-        found = {
-            "accuracy": float((flat.argmax(1) == wanted).double().mean()),
-            "loss": float(functional.cross_entropy(flat, wanted)),
-        }
+        for inputs, labels in batches:
+            logits = model(inputs)
+            flat, wanted = logits.reshape(-1, logits.shape[-1]), labels.reshape(-1)
+            seen += len(wanted)
+            right += int((flat.argmax(1) == wanted).sum())
+            loss += float(functional.cross_entropy(flat, wanted)) * len(wanted)
     model.train(was_training)
-    return found
+    return {"accuracy": right / seen, "loss": loss / seen}
 
 
 @cache
@@ -139,28 +164,57 @@ def charlm() -> Task:
     letters = sorted(set(text))
     codes = torch.tensor([letters.index(c) for c in text])
     cut = int(_TEXT_TRAINED * len(codes))
-    train, held_out = codes[:cut], codes[cut:]
-    size = 16
-    windows = held_out[: (len(held_out) - 1) // CONTEXT * CONTEXT + 1]
-    test_x, test_y = windows[:-1].reshape(-1, CONTEXT), windows[1:].reshape(-1, CONTEXT)
+    return next_code(
+        "charlm",
+        {"transformer": lambda: CharTransformer(len(letters), CONTEXT)},
+        codes[:cut],
+        codes[cut:],
+        steps=200,
+        sample="held-out characters",
+        fingerprint=fingerprint(text),
+    )
+
+
+def next_code(
+    name: str,
+    models: Mapping[str, Callable[[], nn.Module]],
+    train: Tensor,
+    held_out: Tensor,
+    *,
+    steps: int,
+    sample: str,
+    fingerprint: str,
+    context: int = CONTEXT,
+    size: int = 16,
+    learning_rate: float = 3e-3,
+) -> Task:
+    """The task of predicting each next code of a text; `size` windows of `context` in a batch.
+
+    `train` and `held_out` are int64 vectors. A model takes codes [batch, context] and gives logits
+    [batch, context, codes]. Raises CodesignError for texts of less than a window.
+    """
+    if min(len(train), len(held_out)) <= context:
+        raise CodesignError(f"{name}: a text has to be longer than the context, {context}")
+    windows = held_out[: (len(held_out) - 1) // context * context + 1]
+    test_x, test_y = windows[:-1].reshape(-1, context), windows[1:].reshape(-1, context)
 
     def batches(seed: int, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
         generator = torch.Generator().manual_seed(seed)
         for _ in range(steps):
-            begin = torch.randint(len(train) - CONTEXT, (size, 1), generator=generator)
-            places = begin + torch.arange(CONTEXT)
+            begin = torch.randint(len(train) - context, (size, 1), generator=generator)
+            places = begin + torch.arange(context)
             yield train[places], train[places + 1]
 
     return Task(
-        name="charlm",
-        models={"transformer": lambda: CharTransformer(len(letters), CONTEXT)},
+        name=name,
+        models=models,
         batches=batches,
         loss=classify,
         evaluate=lambda model: score(model, test_x, test_y),
         calibration=lambda: [next(batches(0, 1))[0]],
-        dense_layers={"transformer": ("head",)},
-        steps=200,
-        learning_rate=3e-3,
-        sample="held-out characters",
-        fingerprint=fingerprint(text),
+        dense_layers=dict.fromkeys(models, ("head",)),
+        steps=steps,
+        learning_rate=learning_rate,
+        sample=sample,
+        fingerprint=fingerprint,
     )

@@ -69,8 +69,8 @@ def recipe(
         )
     found = sparsifier(method, pattern)
     length = task.steps if steps is None else steps
-    if length < 1 or not 0 <= seed < 2**31:
-        raise CodesignError(f"a run has 1 or more steps and a seed from 0, got {length}, {seed}")
+    if length < 0 or not 0 <= seed < 2**31:
+        raise CodesignError(f"a run has 0 or more steps and a seed from 0, got {length}, {seed}")
     return Recipe(
         task.name, model, method, str(found.pattern), seed, length,
         data=task.fingerprint, code=code_version(method),

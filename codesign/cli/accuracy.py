@@ -39,6 +39,7 @@ def command() -> None:
 @options.as_json
 def list_(as_json: bool) -> None:
     """List tasks, their models, and the methods."""
+    from codesign.accuracy.disk_tasks import KINDS
     from codesign.accuracy.tasks import tasks
     from codesign.config import CodesignError
     from codesign.prune.registry import SPARSIFIERS
@@ -61,8 +62,9 @@ def list_(as_json: bool) -> None:
         }
         for name, kind in SPARSIFIERS.items()
     ]  # fmt: skip
+    places = [{"name": f"{kind}:{what}"} for kind, (what, _) in KINDS.items()]
     if as_json:
-        print_json({"tasks": known, "methods": methods})
+        print_json({"tasks": known, "on_disk": places, "methods": methods})
         return
     grid = table("task", "models", "accuracy counts", "steps", left=3)
     for row in known:
@@ -71,6 +73,7 @@ def list_(as_json: bool) -> None:
         else:
             grid.add_row(*(str(row[key]) for key in ("name", "models", "counts", "steps")))
     show(grid)
+    show("on your disk: " + ", ".join(place["name"] for place in places) + "\n")
     grid = table("method", "timing", "patterns", "paper", left=4)
     for method in methods:
         grid.add_row(*(str(method[key]) for key in ("name", "timing", "patterns", "paper")))
@@ -87,7 +90,7 @@ def list_(as_json: bool) -> None:
     help="Runs with seeds 0 to N-1.",
 )  # fmt: skip
 @click.option(
-    "--steps", type=Count(1), default=None, metavar="N",
+    "--steps", type=Count(0), default=None, metavar="N",
     help="Steps of training. [default: the task's]",
 )  # fmt: skip
 @jobs_option
