@@ -281,11 +281,6 @@ class Machine(ABC, Generic[S]):
         """Whether lowering depends on where the zeros of B are."""
         return fidelity is not Fidelity.TILE and self.exploits(op)
 
-    @property
-    def static_w(self) -> float:
-        """Power that is drawn at all times beside the leakage of the blocks in `components`."""
-        return 0.0
-
     acts_beyond_probes: ClassVar[tuple[str, ...]] = ()
     """Dotted paths of the file whose numbers matter only beyond the probes of conformance."""
     sparse_can_lose: ClassVar[bool] = False

@@ -119,9 +119,8 @@ class TensorCore(Machine[TensorCoreSpec]):
     def dram_bytes_per_cycle(self) -> float:
         return self.spec.dram.bytes_per_cycle
 
-    @property
-    def static_w(self) -> float:
-        return self.spec.power.idle_w
+    def static_power_w(self) -> dict[str, float]:
+        return {"idle": self.spec.power.idle_w}
 
     def supports(self, op: Op) -> bool:
         return not op.is_matmul or op.a_dtype in self.spec.mma

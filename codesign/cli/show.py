@@ -72,7 +72,7 @@ def command(
             return
     found = analysis.chosen(rows, wheres, sort, failed=failed)
     if pareto:
-        found = analysis.finest(front_of(found, study), rows)
+        found = front_of(analysis.finest(found, rows), study)
     if csv is not None:
         write_csv(found, csv)
     if parquet is not None:

@@ -58,8 +58,7 @@ def leakage_w(areas: Mapping[str, PartArea], technology: Technology) -> float:
 
 def standing_power_w(machine: AnyMachine, areas: Mapping[str, PartArea]) -> dict[str, float]:
     """Power by part that a machine draws at all times: what its area leaks, and what it states."""
-    leaking_w = leakage_w(areas, machine.spec.technology) + machine.static_w
-    return {"leakage": leaking_w, **machine.static_power_w()}
+    return {"leakage": leakage_w(areas, machine.spec.technology), **machine.static_power_w()}
 
 
 def _instance_um2(component: Component, node_nm: int) -> Figure:

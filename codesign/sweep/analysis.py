@@ -66,12 +66,15 @@ def _order(value: Any) -> tuple[int, Any]:
     return (0, value) if isinstance(value, int | float) else (1, str(value))
 
 
-def finest(front: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
-    """The rows of a front that were followed most closely, if some were promoted."""
+def finest(some: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
+    """Those of some rows that were followed as closely as any of `rows`, if there are any.
+
+    A front is one of points at the same fidelity: where some were promoted, of these.
+    """
     order = ("tile", "row", "cycle")
     held = {row.fidelity for row in rows if row.error is None}
     best = max(held, key=order.index, default=None)
-    return [row for row in front if row.fidelity == best] or list(front)
+    return [row for row in some if row.fidelity == best] or list(some)
 
 
 def knee_of(rows: Sequence[Row], study: Study) -> Row | None:
@@ -192,11 +195,9 @@ def sensitivity(store: Store, study: Study) -> list[dict[str, Any]]:
     """
     base = stored_base(store, study)
     good = [row for row in store.rows(study.fidelity) if row.error is None]
-    rows = front_of(good, study)[:_MOST_POINTS]
+    rows = _best(good, study)
     if len(rows) < 2:
-        raise CodesignError(
-            "sensitivity compares points of the front, and there are fewer than two"
-        )
+        raise CodesignError("sensitivity compares points, and fewer than two keep the constraints")
     engine, designs = Engine(base), Designs(base)
     changes: list[dict[str, Any]] = []
     swept = {each for path, p in study.parameters.items() for each in (path, *p.also)}
@@ -233,6 +234,16 @@ def sensitivity(store: Store, study: Study) -> list[dict[str, Any]]:
                     )
     changes.sort(key=lambda c: (not c["best_changes"], c["rank_correlation"]))
     return changes
+
+
+def _best(rows: Sequence[Row], study: Study) -> list[Row]:
+    """The front, then the front of what is left, and so on, up to _MOST_POINTS."""
+    left, best = list(rows), list[Row]()
+    while len(best) < _MOST_POINTS and (front := front_of(left, study)):
+        best += front
+        taken = {row.key for row in front}
+        left = [row for row in left if row.key not in taken]
+    return best[:_MOST_POINTS]
 
 
 def _moved(

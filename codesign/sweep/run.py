@@ -193,6 +193,7 @@ class Sweep:
     def _promote(self, executor: Executor) -> None:
         promote = self._study.promote
         assert promote is not None
+        self._flush()
         chosen = self.progress.front[: promote.top]
         self.progress.stage = "promote"
         self.progress.total += len(chosen)

@@ -1,0 +1,122 @@
+"""Do fronts, importance, iso budgets and doubtful numbers say what the stored points hold?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from io import StringIO
+from typing import Any
+
+import pytest
+
+from codesign.cli import main
+from codesign.sweep import analysis
+from codesign.sweep.check import read_study
+from codesign.sweep.pareto import costs, front
+from codesign.sweep.run import Sweep, front_of, prepare, stored_study
+from codesign.sweep.store import Row, Store
+
+TWO_MACHINES = """\
+name: two
+workload: "gemm:64,64,64"
+arch: sat
+method: grid
+metrics: {latency_s: minimize, area_mm2: minimize}
+parameters:
+  arch: {values: [sat, dense_systolic]}
+  arch.array.rows: {values: [4, 8, 16]}
+  arch.clock_mhz: {values: [100, 400]}
+promote: {fidelity: row}
+execution: {executor: serial}
+"""
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """Twelve designs, those of the front at row fidelity as well."""
+    folder = tmp_path_factory.mktemp("analysis")
+    path = folder / "two.yaml"
+    path.write_text(TWO_MACHINES, encoding="utf-8")
+    base = read_study(path)
+    with Store(folder / "two.db") as made:
+        prepare(made, base, resume=False)
+        Sweep(base, made).run()
+        yield made
+
+
+def _shown(store: Store, *words: str) -> dict[str, Any]:
+    with redirect_stdout(StringIO()) as out:
+        assert main(["show", str(store.path), *words, "--json"]) == 0
+    shown: dict[str, Any] = json.loads(out.getvalue())
+    return shown
+
+
+def _good(store: Store, fidelity: str | None = None) -> list[Row]:
+    return [row for row in store.rows(fidelity) if row.error is None]
+
+
+def test_the_front_is_one_of_the_promoted_points(store: Store) -> None:
+    """All points of the front at tile fidelity were promoted, and only such are compared."""
+    tile, row = _good(store, "tile"), _good(store, "row")
+    goals = {"latency_s": "minimize", "area_mm2": "minimize"}
+    expected = [tile[i].key for i in front(costs([one.metrics for one in tile], goals))]
+    by_number = {one.number: one.key for one in tile}
+    assert {by_number[one.number] for one in row} == set(expected)
+    points = _shown(store, "--pareto")["points"]
+    best = front(costs([one.metrics for one in row], goals))
+    assert [point["number"] for point in points] == [row[i].number for i in best]
+    assert {point["fidelity"] for point in points} == {"row"}
+
+
+def test_importance_is_a_share_of_variance(store: Store) -> None:
+    """Area does not depend on the clock at all, and everything on something."""
+    shares = _shown(store, "--importance")["importance"]
+    assert shares["arch.clock_mhz"]["area_mm2"] == pytest.approx(0, abs=1e-12)
+    for name in ("latency_s", "area_mm2"):
+        own = [shares[path][name] for path in shares]
+        assert all(0 <= share <= 1 for share in own)
+        assert 0.5 < sum(own) <= 1 + 1e-9
+
+
+@pytest.mark.parametrize("budget", ["area", "power"])
+def test_machines_are_compared_at_one_budget(store: Store, budget: str) -> None:
+    """The best of each machine by runs per second over what a copy takes."""
+    figure = {"area": "area_mm2", "power": "power_w"}[budget]
+    rows = _shown(store, "--iso", budget)["rows"]
+    assert [row["arch"] for row in rows] == sorted(
+        ("sat", "dense_systolic"),
+        key=lambda name: (
+            -max(
+                1 / row.metrics["latency_s"] / row.metrics[figure]
+                for row in _good(store)
+                if row.config["arch"]["name"] == name
+            )
+        ),
+    )
+    assert rows[0]["ratio"] == 1.0
+    assert 0 < float(str(rows[1]["ratio"])) <= 1
+
+
+def test_a_doubtful_number_that_decides_is_told_first(store: Store) -> None:
+    """Numbers that nobody published, halved and doubled; those that change the best come first."""
+    changes = _shown(store, "--sensitivity")["sensitivity"]
+    assert changes
+    flags = [bool(change["best_changes"]) for change in changes]
+    assert flags == sorted(flags, reverse=True)
+    assert {change["status"] for change in changes} <= {"assumed", "unverified"}
+    assert {change["factor"] for change in changes} == {0.5, 2.0}
+    assert not any("array.rows" in str(change["path"]) for change in changes), "it is swept"
+
+
+def test_the_best_points_are_fronts_of_fronts(store: Store) -> None:
+    """First the front, then the front of what is left."""
+    study = stored_study(store)
+    tile = _good(store, "tile")
+    best = analysis._best(tile, study)
+    first = front_of(tile, study)
+    assert best[: len(first)] == first
+    assert len(best) == 10
+    rest = [row for row in tile if row not in first]
+    second = front_of(rest, study)
+    assert best[len(first) : len(first) + len(second)] == second[: 10 - len(first)]
