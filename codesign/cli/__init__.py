@@ -16,6 +16,7 @@ from codesign.cli.console import tolerate_encodings
 from codesign.cli.suggest import VerbGroup
 
 VERBS = {
+    "init": ("init", "Write a commented machine, workload and sweep to start from."),
     "simulate": ("simulate", "Run one workload on one machine."),
     "compare": ("compare", "Run one workload on several machines and name the winners."),
     "sweep": ("sweep", "Run many designs from a YAML file and find their front."),
@@ -31,11 +32,13 @@ VERBS = {
     "measure": ("measure", "Measure kernels on the NVIDIA GPU of this machine."),
     "explain": ("explain", "Say what a metric, field, pattern, method or machine is."),
     "warmup": ("warmup", "Compile all kernels into the cache."),
+    "completion": ("completion", "Print the completion script of a shell."),
     "doctor": ("doctor", "Say what this installation has and what it lacks."),
 }
 """Verb -> module of this package, whose object is `command` or the verb, and one line of help."""
 
 DEBUG = "CODESIGN_DEBUG"
+COMPLETE = "_CODESIGN_COMPLETE"
 BAD_INPUT, UNEXPECTED, INTERRUPTED, BROKEN_PIPE = 2, 3, 130, 141
 
 
@@ -103,8 +106,8 @@ def root() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (default: that of the process) and return its exit code."""
-    if "_CODESIGN_COMPLETE" in os.environ:
-        root(prog_name="codesign")
+    if COMPLETE in os.environ:
+        root(prog_name="codesign", complete_var=COMPLETE)
     tolerate_encodings()
     try:
         given = list(sys.argv[1:] if arguments is None else arguments)

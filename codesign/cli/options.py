@@ -10,12 +10,12 @@ from typing import Any
 
 import click
 
-from codesign.cli.suggest import Count, MachineName, OneOf
+from codesign.cli.suggest import Count, MachineName, OneOf, ShippedName
 
 PHASES = ("inference", "training", "prefill", "decode")
 FIDELITIES = ("tile", "row", "cycle")
 
-workload = click.argument("workload")
+workload = click.argument("workload", type=ShippedName("workloads"))
 
 arch = click.option(
     "--arch",

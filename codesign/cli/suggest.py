@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import click
+from click.shell_completion import CompletionItem
 
 
 def unknown(what: str, word: str, candidates: Sequence[str]) -> str:
@@ -40,8 +41,27 @@ class VerbGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
-class MachineName(click.types.StringParamType):
+class ShippedName(click.types.StringParamType):
+    """A name of what ships in a folder of the package, or a file; shells complete both."""
+
+    def __init__(self, folder: Literal["arch_configs", "workloads"]) -> None:
+        self.folder = folder
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from codesign.config import shipped
+
+        names = sorted(path.stem for path in shipped(self.folder).glob("*.yaml"))
+        near = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+        return near or [CompletionItem(incomplete, type="file")]
+
+
+class MachineName(ShippedName):
     """A machine's name or file."""
+
+    def __init__(self) -> None:
+        super().__init__("arch_configs")
 
     def get_missing_message(
         self,

@@ -58,6 +58,8 @@ def explain(word: str) -> list[Explanation]:
     """
     word = word.strip()
     found = [meaning for look in _LOOKS for meaning in look(word)]
+    if not found or "." in word:
+        found += _field(word)
     if found:
         return found
     near = did_you_mean(word, [name for names in vocabulary().values() for name in names])
@@ -268,5 +270,5 @@ def _bound(text: str) -> str:
 
 
 _LOOKS: tuple[Callable[[str], Iterator[Explanation]], ...] = (
-    _metric, _machine, _workload, _method, _sparsity, _change, _field, _term,
+    _metric, _machine, _workload, _method, _sparsity, _change, _term,
 )  # fmt: skip
