@@ -12,6 +12,7 @@ import resource
 import statistics
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -116,33 +117,56 @@ def prune_layer(size: int, sequences: int, length: int) -> None:
         for pattern in ("2:4", "unstructured(0.5)")
         for name in ("magnitude_uniform", "wanda", "sparsegpt")
     }
-    seen_s = dict.fromkeys(("wanda", "sparsegpt"), 0.0)
+    seen = dict.fromkeys(("wanda", "sparsegpt"), _Clock())
     for x in calibration(size, sequences, length):
-        for name in seen_s:
-            method, began = methods[name, "2:4"], time.perf_counter()
+        for name in seen:
+            method, clock = methods[name, "2:4"], _Clock.now()
             method.observe(method.targets[0], x)
-            seen_s[name] += time.perf_counter() - began
+            seen[name] += clock.past()
     held_out = next(calibration(size, 1, length, seed=1))
     wanted = held_out @ _layer(size).weight.detach().t()
-    for name in seen_s:  # both patterns from the same sums
+    for name in seen:  # both patterns from the same sums
         other = methods[name, "unstructured(0.5)"].targets[0]
         other.state = dict(methods[name, "2:4"].targets[0].state)
     for (name, pattern), method in methods.items():
-        began = time.perf_counter()
+        clock = _Clock.now()
         with torch.no_grad():
             method.fit()
-        fit_s = time.perf_counter() - began
+        fitted = clock.past()
         method.finish()
         found = held_out @ method.targets[0].weight.detach().t()
         error = float((found - wanted).norm() / wanted.norm())
         ratios = {key: dense[key] / s for key, s in latencies(method.sparsify(trace)).items()}
         peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         print(
-            f"{name} {pattern}: seeing tokens {seen_s.get(name, 0.0):.1f} s, masks and repair "
-            f"{fit_s:.1f} s, process peak {peak_gib:.2f} GiB, relative output error {error:.4f}; "
+            f"{name} {pattern}: seeing tokens {seen.get(name, _Clock())}, masks and repair "
+            f"{fitted}, process peak {peak_gib:.2f} GiB, relative output error {error:.4f}; "
             "speed-up " + ", ".join(f"{key} {ratio:.2f}x" for key, ratio in ratios.items()),
             flush=True,
         )
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """Time on the wall and of the processors; on a busy machine only the second means much."""
+
+    wall_s: float = 0.0
+    processor_s: float = 0.0
+
+    @classmethod
+    def now(cls) -> _Clock:
+        return cls(time.perf_counter(), time.process_time())
+
+    def past(self) -> _Clock:
+        """Since this time."""
+        now = _Clock.now()
+        return _Clock(now.wall_s - self.wall_s, now.processor_s - self.processor_s)
+
+    def __add__(self, other: _Clock) -> _Clock:
+        return _Clock(self.wall_s + other.wall_s, self.processor_s + other.processor_s)
+
+    def __str__(self) -> str:
+        return f"{self.wall_s:.1f} s (processors {self.processor_s:.1f} s)"
 
 
 def latencies(trace: Trace) -> dict[str, float]:
