@@ -279,7 +279,8 @@ def test_the_verb_runs_and_keeps_its_runs(
     assert (tmp_path / "out" / "accuracy.md").is_file()
 
 
-def test_the_example_of_the_page_runs() -> None:
+@pytest.mark.parametrize("number", [1, 2])
+def test_the_examples_of_the_page_run(number: int) -> None:
     page = Path(__file__).parents[2] / "docs" / "accuracy.md"
-    code = page.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    code = page.read_text(encoding="utf-8").split("```python\n")[number].split("```")[0]
     exec(compile(code, str(page), "exec"), {})
