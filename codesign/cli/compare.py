@@ -11,7 +11,7 @@ import click
 
 from codesign.cli import options
 from codesign.cli.accuracies import Accuracies, accuracy_options, look_up
-from codesign.cli.console import aligned, in_unit, print_json, show, table
+from codesign.cli.console import aligned, in_unit, next_step, print_json, show, table
 from codesign.cli.progress import portion, progress_bar
 from codesign.cli.suggest import unknown
 
@@ -106,6 +106,8 @@ def command(
         _show(scenario, accuracies, patterns)
         for cell in left_out or ():
             show(f"left out by --max-drop {max_drop:g}: {cell.arch} · {cell.sparsity}")
+    if folder is None and not as_json:
+        next_step("-o FOLDER leaves this as a report", quiet=quiet)
     if folder is not None:
         from codesign.report.cases import Case
 

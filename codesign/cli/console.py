@@ -54,6 +54,12 @@ def show(thing: str | Table = "", *, bold: bool = False) -> None:
     sys.stdout.write("\n".join(line.rstrip() for line in captured.get().split("\n")))
 
 
+def next_step(text: str, *, quiet: bool = False) -> None:
+    """Suggest a command on standard error, to people alone."""
+    if sys.stderr.isatty() and sys.stdout.isatty() and not quiet:
+        sys.stderr.write(f"next: {text}\n")
+
+
 def table(*columns: str, left: int = 1, title: str | None = None) -> Table:
     """An empty table whose first `left` columns hold text and the others numbers."""
     from rich import box

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from codesign.cli import options
-from codesign.cli.console import print_json
+from codesign.cli.console import next_step, print_json
 from codesign.cli.suggest import Count, OneOf
 
 _RECIPE = (
@@ -128,3 +128,4 @@ def command(
             f"{trace.name}: {len(trace)} operators, {with_unit(trace.macs, 'MAC', 4)}, "
             f"{with_unit(touched, 'B', 4)}, {trace.parameter_count:,} parameters -> {output}"
         )
+        next_step(f"codesign workload show {output}, codesign simulate {output} --arch NAME")

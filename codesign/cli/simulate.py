@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from codesign.cli import options
-from codesign.cli.console import print_json, show
+from codesign.cli.console import next_step, print_json, show
 from codesign.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -92,6 +92,8 @@ def command(
         held = write_timeline(timeline, result, machine, steps, first)
         if not quiet:
             click.echo(f"timeline: {timeline}, {held}; open it at ui.perfetto.dev", err=True)
+    if folder is None and timeline is None and not as_json:
+        next_step("-o FOLDER leaves a report, --timeline FILE a trace of every unit", quiet=quiet)
     if folder is not None:
         from codesign.report.cases import Case
 

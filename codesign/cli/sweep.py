@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from codesign.cli import options
-from codesign.cli.console import print_json, show
+from codesign.cli.console import next_step, print_json, show
 from codesign.cli.suggest import Count, OneOf
 
 if TYPE_CHECKING:
@@ -144,6 +144,7 @@ def _summary(progress: Progress, base: Base, store_path: Path) -> None:
     else:
         show("no point keeps all constraints")
     show(f"\nstore: {store_path} (codesign show {store_path})")
+    next_step(f"codesign show {store_path} --pareto, codesign report {store_path} -o report.html")
 
 
 _PERIOD_S = 0.25
