@@ -157,8 +157,9 @@ def digits() -> Task:
 def charlm() -> Task:
     """Next characters of English prose, the last tenth of the text held out.
 
-    Text: the Declaration of Independence (1776), the preamble and first ten amendments of the
-    Constitution of the United States, the Gettysburg Address (1863), all in the public domain.
+    Text: the Declaration of Independence (1776) but for three of its charges and the names of the
+    signers, the preamble and first ten amendments of the Constitution of the United States, the
+    Gettysburg Address (1863); all in the public domain, typed for this task, no critical edition.
     """
     text = TEXT.read_text(encoding="utf-8")
     letters = sorted(set(text))
