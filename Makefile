@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint bench wheel clean
+.PHONY: setup demo test lint bench docs renew-docs wheel clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -29,6 +29,14 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+
+# The documentation as a site in build/site; renew-docs writes what its commands print today.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+renew-docs: $(STAMP)
+	$(BIN)/python -m docs_site.pictures
+	$(BIN)/python -m docs_site.console --renew $$(grep -rl '^```console' docs README.md)
 
 # The wheel, in an environment and a folder of its own, finds its machines and workloads.
 wheel: $(STAMP)

@@ -1,0 +1,1 @@
+"""What makes the documentation site: commands that are run, pictures, tables from the code."""
