@@ -42,10 +42,15 @@ class Cell:
         return stdev(self.by_seed.values()) if len(self.by_seed) > 1 else None
 
     @property
+    def is_dense(self) -> bool:
+        """Whether it is the dense model that others are compared with."""
+        return self.pattern == "dense"
+
+    @property
     def is_sparse(self) -> bool:
         """Whether the final model has the pattern's density, as methods with a dense end do not."""
         wanted = parse_pattern(self.pattern).density
-        return self.pattern != "dense" and self.density <= wanted * 1.05
+        return not self.is_dense and self.density <= wanted * 1.05
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
@@ -14,7 +15,9 @@ from codesign.sparsity.pattern import parse_pattern
 
 _PUBLISHED_SPEED_UP = 1.75
 """Mean at 2:8, arXiv 2309.13015."""
-_PANEL_PX = 250
+_PANEL_PX = 210
+_MOST_TICKS = 7
+_TIMINGS = {"training": "trained sparse", "one_shot": "pruned at once"}
 _LEFT_PX = 56
 _LINE_PX = 20
 _HOW = (
@@ -28,19 +31,31 @@ _HOW = (
 def plot(
     cells: Sequence[Cell], models: Sequence[tuple[str, str]], patterns: Sequence[str]
 ) -> svg.Figure:
-    """One panel for each model: accuracy by pattern and method, bars of one standard deviation."""
+    """Two panels for each model, of methods that train and of those that prune at once: accuracy by
+    pattern and method, bars of one standard deviation, the dense model dashed.
+    """
     sparse = [c for c in cells if c.pattern in patterns]
     methods = list(dict.fromkeys(c.method for c in sorted(sparse, key=lambda c: c.method)))
-    shown = [m for m in models if any((c.task, c.model) == m for c in sparse)]
+    shown = [
+        (model, timing)
+        for model in models
+        for timing in _TIMINGS
+        if any((c.task, c.model) == model and c.timing == timing for c in sparse)
+    ]
 
     def draw(width: int) -> tuple[float, list[str]]:
         height, marks = svg.legend(
             [(name, kind) for kind, name in enumerate(methods)], width, 4, marks=True
         )
         top = height + 12
-        for task, model in shown:
-            here = [c for c in cells if (c.task, c.model) == (task, model)]
-            marks += _panel(f"{task} {model}", here, methods, patterns, width, top)
+        for (task, model), timing in shown:
+            here = [
+                c
+                for c in cells
+                if (c.task, c.model) == (task, model) and (c.timing == timing or c.is_dense)
+            ]
+            title = f"{task} {model}, {_TIMINGS[timing]}: accuracy"
+            marks += _panel(title, here, methods, patterns, width, top)
             top += _PANEL_PX + 56
         return top, marks
 
@@ -49,23 +64,40 @@ def plot(
     )
 
 
+def _ticks(low: float, high: float) -> list[int]:
+    """Whole percents, at most eight of them, that enclose two fractions."""
+    for step in (1, 2, 5, 10, 20):
+        first, last = math.floor(100 * low / step), math.ceil(100 * high / step)
+        if last - first <= _MOST_TICKS:
+            break
+    return [step * tick for tick in range(first, max(last, first + 1) + 1)]
+
+
 def _panel(
     title: str, here: Sequence[Cell], methods: Sequence[str], patterns: Sequence[str],
     width: int, top: float,
 ) -> list[str]:  # fmt: skip
     base = top + _LINE_PX + _PANEL_PX - 20
+    ends = [
+        min(1.0, max(0.0, c.mean + sign * (c.deviation or 0.0)))
+        for c in here
+        for sign in (-1, 1)
+        if c.is_dense or c.pattern in patterns
+    ]
+    ticks = _ticks(min(ends), max(ends))
 
     def y(accuracy: float) -> float:
-        return base - accuracy * (_PANEL_PX - 20)
+        return base - (100 * accuracy - ticks[0]) / (ticks[-1] - ticks[0]) * (_PANEL_PX - 20)
 
-    marks = [svg.label(0, top + 8, f"{title}, accuracy", "st")]
-    for percent in range(0, 101, 20):
+    marks = [svg.label(0, top + 8, title, "st")]
+    for percent in ticks:
         marks.append(svg.line(_LEFT_PX, y(percent / 100), width, y(percent / 100)))
         marks.append(svg.label(_LEFT_PX - 8, y(percent / 100) + 4, f"{percent} %", "en mu"))
     for cell in here:
-        if cell.pattern == "dense":
+        if cell.is_dense:
             marks.append(svg.line(_LEFT_PX, y(cell.mean), width, y(cell.mean), "rf da"))
     column = (width - _LEFT_PX) / len(patterns)
+    present = [m for m in methods if any(c.method == m and not c.is_dense for c in here)]
     for number, pattern in enumerate(patterns):
         left = _LEFT_PX + number * column
         density = f"{parse_pattern(pattern).density:g}"
@@ -73,13 +105,12 @@ def _panel(
         for cell in here:
             if cell.pattern != pattern:
                 continue
-            kind = methods.index(cell.method)
-            x = left + (kind + 1) * column / (len(methods) + 1)
+            x = left + (present.index(cell.method) + 1) * column / (len(present) + 1)
             spread = cell.deviation or 0.0
             low, high = max(0.0, cell.mean - spread), min(1.0, cell.mean + spread)
             marks.append(svg.line(x, y(low), x, y(high), "rf"))
             tooltip = f"{cell.method} {pattern}: {100 * cell.mean:.1f} %"
-            marks.append(svg.mark(x, y(cell.mean), 4.5, kind, tooltip))
+            marks.append(svg.mark(x, y(cell.mean), 4.5, methods.index(cell.method), tooltip))
     return marks
 
 
