@@ -268,4 +268,4 @@ def run_in_order(tables, rule, bank, row, write, arrival, log):
             i += 1
             touched = False
     totals[3] = logged
-    return done, served, arrival, commands, totals
+    return done, served, arrival.copy(), commands, totals

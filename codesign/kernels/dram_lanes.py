@@ -8,7 +8,8 @@ from numba import njit
 from codesign.kernels.dram import ACT, BUS, CLASS, FAR, OPEN_ROW, PRE, RD, WR
 
 READS, WRITES, ACTIVE = 0, 1, 2
-"""Lists of requests: the two queues, and those whose ACT was sent (one for a bank at most)."""
+"""Lists of requests: the two queues, and those whose ACT was sent (one for a bank at most), which
+ranks count as ACTIVE + READS and ACTIVE + WRITES."""
 
 KEY, ROW, TOUCHED, NEXT, BEFORE, FREE = 0, 1, 2, 3, 4, 5
 """Columns of a slot: its request's key, that request's row, whether a command was sent for it, the
@@ -152,11 +153,11 @@ def pick(shape, book, clocks, keys, in_rank, chosen, now):
     row_free = max(now, clocks[book[ACT, BUS], buses])
     column, row = NONE, NONE
     for rank in range(shape[0]):
-        if in_rank[q, rank] + in_rank[ACTIVE, rank] > 0:
+        writes = in_rank[ACTIVE + WRITES, rank]
+        if in_rank[q, rank] + in_rank[ACTIVE + READS, rank] + writes > 0:
             node = np.uintp(buses - shape[0] + rank)
             hit_wait = max(clocks[hit_kind, node], column_free) - now
             read_wait = max(clocks[read_kind, node], column_free) - now
-            write_wait = max(clocks[write_kind, node], column_free) - now
             act_wait = max(clocks[act_kind, node], row_free) - now
             pre_wait = max(clocks[pre_kind, node], row_free) - now
             first = rank * shape[1]
@@ -167,13 +168,17 @@ def pick(shape, book, clocks, keys, in_rank, chosen, now):
                 wait = max(clocks[read_kind, b] - now, read_wait)
                 key = keys[np.uintp(READS), np.uintp(ACTIVATED), b]
                 column = min(column, key + (wait << WAIT_SHIFT))
-                wait = max(clocks[write_kind, b] - now, write_wait)
-                key = keys[np.uintp(WRITES), np.uintp(ACTIVATED), b]
-                column = min(column, key + (wait << WAIT_SHIFT))
                 wait = max(clocks[act_kind, b] - now, act_wait)
                 row = min(row, keys[q, np.uintp(OPENING), b] + (wait << WAIT_SHIFT))
                 wait = max(clocks[pre_kind, b] - now, pre_wait)
                 row = min(row, keys[q, np.uintp(CLOSING), b] + (wait << WAIT_SHIFT))
+            if writes > 0:
+                write_wait = max(clocks[write_kind, node], column_free) - now
+                for i in range(shape[1]):
+                    b = np.uintp(first + i)
+                    wait = max(clocks[write_kind, b] - now, write_wait)
+                    key = keys[np.uintp(WRITES), np.uintp(ACTIVATED), b]
+                    column = min(column, key + (wait << WAIT_SHIFT))
     return column, row
 
 

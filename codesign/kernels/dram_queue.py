@@ -104,7 +104,7 @@ def run_requests(tables, rule, bank, row, column, write, arrival, log):
     lane[:, :, MISS] = NONE
     keys = np.full((3, 4, banks), NONE, dtype=np.int64)
     waiting = np.zeros(3, dtype=np.int64)
-    in_rank = np.zeros((3, ranks), dtype=np.int64)
+    in_rank = np.zeros((4, ranks), dtype=np.int64)
     done = np.zeros(n, dtype=np.int64)
     served = np.zeros(n, dtype=np.int64)
     entered = np.zeros(n, dtype=np.int64)
@@ -204,7 +204,7 @@ def run_requests(tables, rule, bank, row, column, write, arrival, log):
                 request = number(keys[q, ACTIVATED, target])
                 keys[q, ACTIVATED, target] = NONE
                 waiting[ACTIVE] -= 1
-                in_rank[ACTIVE, place[target, 0] - banks] -= 1
+                in_rank[ACTIVE + q, place[target, 0] - banks] -= 1
                 offer(clocks, lane, keys, READS, target, keep_hits)
                 offer(clocks, lane, keys, WRITES, target, keep_hits)
             elif is_column or not refreshing:
@@ -221,7 +221,7 @@ def run_requests(tables, rule, bank, row, column, write, arrival, log):
                     if command == ACT:
                         keys[mode, ACTIVATED, target] = (request << SLOT_BITS) + target
                         waiting[ACTIVE] += 1
-                        in_rank[ACTIVE, place[target, 0] - banks] += 1
+                        in_rank[ACTIVE + mode, place[target, 0] - banks] += 1
                     else:
                         younger = slot[chosen, NEXT]
                         keys[mode, HIT, target] = oldest(slot, younger, row[request], True)

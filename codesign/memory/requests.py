@@ -108,13 +108,13 @@ def simulate_located(
     if n and (at[0] < 0 or np.any(at[1:] < at[:-1])):
         raise CodesignError("requests: arrivals must not be negative or fall")
     rule = controller(spec, policy, page, queue, refresh or spec.refresh, staggered)
-    clocks = np.zeros((3, n), dtype=np.int64)
+    several = spec.organisation.channels > 1
+    done, served, entered = (np.zeros(n if several else 0, dtype=np.int64) for _ in range(3))
     commands = np.zeros(int(spec.tables.shape[6]), dtype=np.int64)
     totals = np.zeros(5, dtype=np.int64)
     logs: list[Int64] = []
     for channel in range(spec.organisation.channels):
-        everything = spec.organisation.channels == 1
-        chosen = slice(None) if everything else np.flatnonzero(where.channel == channel)
+        chosen = np.flatnonzero(where.channel == channel) if several else slice(None)
         bank, row, column, enters = (each[chosen] for each in requests)
         if not len(bank):
             continue
@@ -123,16 +123,18 @@ def simulate_located(
             result = run_in_order(spec.tables, rule, bank, row, write[chosen], enters, log)
         else:
             result = run_requests(spec.tables, rule, bank, row, column, write[chosen], enters, log)
-        for kind, values in enumerate(result[:3]):
-            clocks[kind, chosen] = values
+        if several:
+            done[chosen], served[chosen], entered[chosen] = result[:3]
+        else:
+            done, served, entered = result[:3]
         commands += result[3]
         totals[:3] += result[4][:3]
         totals[4] = max(totals[4], result[4][4])
         logs.append(log[: result[4][3]])
     return RequestTimeline(
-        clocks[0],
-        clocks[1],
-        clocks[2],
+        done,
+        served,
+        entered,
         dict(zip(command_ids(spec), commands.tolist(), strict=True)),
         int(totals[0]),
         int(totals[1]),
