@@ -235,8 +235,11 @@ def published_(
         grid = table("model", "method", "pattern", "dense", "sparse", "change", left=3)
         for point in of:
             values = ("" if v is None else f"{v:g}" for v in (point.dense, point.sparse))
-            grid.add_row(point.model, point.method, point.pattern, *values, f"{point.change:+g}")
+            change = "" if point.change is None else f"{point.change:+g}"
+            grid.add_row(point.model, point.method, point.pattern, *values, change)
         show(grid)
+        if first.dense_status == "unverified":
+            show(f"the dense figures are unverified: {first.note}")
     show("compare inside one table only: sources and protocols differ")
 
 

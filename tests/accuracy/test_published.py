@@ -96,5 +96,9 @@ def test_the_verb_prints_sources(capsys: pytest.CaptureFixture[str]) -> None:
     (point,) = json.loads(capsys.readouterr().out)["points"]
     assert point["loss"] == 0.56
     assert "2309.13015" in point["source"]
+    assert main(["accuracy", "published", "--model", "ResNet-50"]) == 0
+    said = capsys.readouterr().out
+    assert "2302.06058" in said
+    assert "unverified" in said
     assert main(["accuracy", "published", "--model", "LLaMA-2-7B", "--machine-pattern", "2:4"]) == 0
     assert "compare inside one table only" in capsys.readouterr().out
