@@ -10,7 +10,6 @@ import numpy as np
 from codesign.schedule.program import COMPUTE, LOAD, STORE, Int64, Steps
 from codesign.schedule.streaming import DRAM, DRAM_READ, DRAM_WRITE, MAC, Link, share
 
-
 _BUFFERS = 2
 
 

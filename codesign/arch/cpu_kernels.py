@@ -39,7 +39,7 @@ class Kernels:
     def __init__(self, spec: CpuSpec) -> None:
         self.spec = spec
         self._ranked: dict[object, tuple[Mapping, ...]] = {}
-        self._counted: dict[tuple[str, Unit], Int64] = {}
+        self._counted: dict[object, Int64] = {}
 
     def quads(self, op: Op) -> bool:
         """Whether both operands have 8 bits, so that four products are added in one lane."""
@@ -51,8 +51,10 @@ class Kernels:
             m = op.a_pattern.kept(m)
         return Shape(m, op.n, op.k, groups, self.quads(op))
 
-    def unit(self, op: Op) -> Unit:
-        """The block of weights that sparse kernels treat as one."""
+    def unit(self, op: Op, loop: Loop | None = None) -> Unit:
+        """The block of weights that a sparse kernel treats as one; single ones are expanded."""
+        if loop is not None and loop.kernel == "expand":
+            return Unit(1, 1)
         rows, cols = 1, QUAD if self.quads(op) else 1
         if isinstance(op.b_pattern, Block):
             rows = next(size for size in (4, 2, 1) if op.b_pattern.block_rows % size == 0)
@@ -71,9 +73,9 @@ class Kernels:
         loops: list[Loop | None] = [None]
         if op.weight is not None and not op.b_pattern.is_dense and self.shape(op).groups == 1:
             loops += self._loops(op)
-        units = self.expected_units(op)
 
         def cycles(loop: Loop | None) -> float:
+            units = self.kept_units(op, None, loop)
             held = self.held_bytes(op, loop, units)
             moved = 0 if self.stays(held) else held
             supply = moved / self.spec.dram.bytes_per_cycle
@@ -108,24 +110,24 @@ class Kernels:
         yield row_loop(simd, shape, unit)
         yield from expand_loops(simd, shape)
 
-    def expected_units(self, op: Op) -> Int64:
+    def _expected_units(self, op: Op, unit: Unit) -> Int64:
         """Kept units of every row of units in a sampled patch, repeated."""
-        unit = self.unit(op)
         if unit == Unit(1, 1):
             return np.full(op.n, max(1, round(op.b_pattern.density * op.k)))
         patch = op.b_pattern.sample(min(op.n, _PATCH_ROWS), op.k, _PATCH_SEED)
         mean = kept_units(patch, unit).mean()
         return np.full(-(-op.n // unit.rows), max(1, int(mean.round())))
 
-    def kept_units(self, op: Op, mask: Mask | None) -> Int64:
-        """Kept units of every row of units: of the mask, or as expected."""
-        if mask is None:
-            return self.expected_units(op)
-        key = (mask.fingerprint, self.unit(op))
+    def kept_units(self, op: Op, mask: Mask | None, loop: Loop | None) -> Int64:
+        """Kept units of every row of units: of the mask, or as the pattern lets expect."""
+        unit = self.unit(op, loop)
+        key = (mask.fingerprint if mask is not None else op.shape_key, unit)
         if key not in self._counted:
             if len(self._counted) >= _MOST_COUNTED:
                 self._counted.clear()
-            self._counted[key] = kept_units(mask, key[1])
+            self._counted[key] = (
+                self._expected_units(op, unit) if mask is None else kept_units(mask, unit)
+            )
         return self._counted[key]
 
     # Cycles
@@ -144,7 +146,7 @@ class Kernels:
     def _loop_cycles(self, op: Op, loop: Loop, units: Int64, passes: int) -> float:
         engine, lanes = self.spec.engine, self.spec.simd.lanes
         if loop.kernel == "expand":
-            units = np.full(op.n, self.shape(op).depth)
+            units = np.full(op.n, self.shape(op).depth, dtype=np.int64)
         elif loop.kernel == "rows" and not isinstance(op.b_pattern, NM):
             units = -(-units // lanes) * lanes
         most, rows = busiest(units, passes, self.spec.cores)
@@ -184,11 +186,10 @@ class Kernels:
         """Bytes of B as a kernel reads them, wherever they lie."""
         if loop is None:
             return op.b_bytes
-        unit, kept = self.unit(op), int(units.sum())
-        values = kept * ceil_bytes(unit.rows * unit.cols, op.b_dtype)
+        unit, kept = self.unit(op, loop), int(units.sum())
         if loop.kernel == "expand":
-            return values + -(-op.n * self.shape(op).depth // 8)
-        return values + kept * self._index_bytes(op, loop)
+            return ceil_bytes(kept, op.b_dtype) + -(-op.n * op.k // 8)
+        return kept * (ceil_bytes(unit.rows * unit.cols, op.b_dtype) + self._index_bytes(op, loop))
 
     def _index_bytes(self, op: Op, loop: Loop) -> int:
         """Rows of equal counts are plain tensors that compiled code reads; the rest is a format."""

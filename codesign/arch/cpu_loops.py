@@ -117,6 +117,7 @@ def expand_loops(simd: Simd, shape: Shape) -> Iterator[Loop]:
     """Loops that put kept weights in their places for some items; cycles of one place.
 
     A vector of places takes its kept weights and its bitmap once, and activations for each item.
+    With 8-bit operands a lane has four places.
     """
     if simd.expand_cycles is None:
         return

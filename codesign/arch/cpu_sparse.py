@@ -108,8 +108,9 @@ class CpuSparse(Machine[CpuSpec]):
             return 0
         held = op.b_bytes
         if mapping.dataflow != "dense" and self.exploits(op):
-            units = self.kernels.kept_units(op, sparse.mask)
-            held = self.kernels.held_bytes(op, self.kernels.loop(op, mapping), units)
+            loop = self.kernels.loop(op, mapping)
+            units = self.kernels.kept_units(op, sparse.mask, loop)
+            held = self.kernels.held_bytes(op, loop, units)
         return 0 if self.kernels.stays(held) else held
 
     def _map_traffic(self, op: Op) -> tuple[int, int]:
@@ -160,7 +161,9 @@ class CpuSparse(Machine[CpuSpec]):
         loop = kernels.loop(op, mapping) if skips else None
         stored = self._loaded_bytes(op, mapping, sparse)
         read, written = self._map_traffic(op)
-        units = kernels.kept_units(op, sparse.mask) if skips else np.ones(op.n, dtype=np.int64)
+        units = np.ones(op.n, dtype=np.int64)
+        if skips:
+            units = kernels.kept_units(op, sparse.mask, loop)
         passes = 1 if loop is None else -(-kernels.shape(op).m // loop.items)
         held = kernels.held_bytes(op, loop, units)
         cycles = kernels.cycles(op, loop, units) + self._map_cycles(op)
