@@ -21,17 +21,20 @@ from codesign.cli.console import show
 from codesign.report.gather import gather, write_points
 from codesign.report.html import write_report
 from codesign.sweep.check import sweep_names
+from examples.sweeps import RUN_CAPS
 
 EXAMPLES = Path(__file__).resolve().parent
 IMAGES = EXAMPLES.parent / "docs" / "images"
 PICTURED = "resnet50_sat"
-PHONE, DESKTOP = (390, 844), (1280, 900)
+PHONE, DESKTOP = (390, 844), (1280, 1150)
 
 
 def sweep_report(store: Path, out: Path) -> None:
     """The report of one store and its points."""
     found = gather([store])
-    commands = [f"codesign sweep {store.stem} -o {store.name}", f"codesign report {store.name}"]
+    name = store.stem
+    cap = f" run_cap={RUN_CAPS[name]}" if name in RUN_CAPS else ""
+    commands = [f"codesign sweep {name}{cap} -o {name}.db", f"codesign report {name}.db"]
     write_report(found.results, out / "index.html", **found.options(None, 0, commands))
     write_points(found, out / "points.csv")
 
@@ -47,11 +50,11 @@ def pictures(reports: Path, out: Path) -> None:
         )
         for name in ("demo", PICTURED):
             for where, (width, height) in (("phone", PHONE), ("desktop", DESKTOP)):
-                page = browser.new_page(viewport={"width": width, "height": height})
+                size = {"width": width, "height": height}
+                page = browser.new_page(viewport=size, reduced_motion="reduce")
                 page.goto((reports / name / "index.html").resolve().as_uri())
                 if name == PICTURED:
                     page.locator(".grid-body button").first.click()
-                    page.locator("#front").scroll_into_view_if_needed()
                     page.evaluate("document.getElementById('front').scrollIntoView()")
                 page.screenshot(path=out / f"{name}-{where}.jpg", type="jpeg", quality=70)
                 page.close()

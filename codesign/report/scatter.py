@@ -21,8 +21,8 @@ from codesign.report.svg import (
     ticks,
 )
 
-_FAR = 30.0
-"""Ranges of a larger ratio have ticks at powers of ten."""
+_NEAR = 10.0
+"""Logarithmic ranges of a smaller ratio have more ticks in a decade."""
 _CELL_PX = 5.0
 """Points without emphasis that fall into one square of this size and look alike share a mark."""
 
@@ -87,9 +87,11 @@ def _scale(values: Sequence[float], axis: Axis, count: int) -> _Scale:
     prefix, unit = (
         (1.0, axis.unit) if axis.unit in ("%", "mm²", "") else q.si_scale(high, axis.unit)
     )
-    if logarithmic and high / low > _FAR:
+    if logarithmic:
         found = [10.0**e for e in decades(low * prefix, high * prefix)]
-        if len(found) <= count // 2 + 1:
+        if high / low < _NEAR:
+            found = [v * s for v in found for s in (1, 1.5, 2, 3, 4, 5, 6, 8)]
+        elif len(found) <= count // 2 + 1:
             found = [v * s for v in found for s in (1, 2, 5)]
         inside = [v for v in found if low * prefix <= v <= high * prefix]
         texts = [_plain(v) for v in inside]

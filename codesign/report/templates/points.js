@@ -24,8 +24,8 @@
     const f = log ? Math.log : (v) => v;
     const at = (v) => low + (high - low) * (f(v) - f(from)) / (f(to) - f(from));
     const ticks = [];
-    if (log && to / from > 30) {
-      const steps = to / from > 3000 ? [1] : [1, 2, 5];
+    if (log) {
+      const steps = to / from > 3000 ? [1] : to / from > 10 ? [1, 2, 5] : [1, 1.5, 2, 3, 4, 5, 6, 8];
       for (let e = Math.floor(Math.log10(from)); e <= Math.log10(to); e++)
         for (const s of steps) { const v = s * 10 ** e; if (v >= from && v <= to) ticks.push(v); }
     } else {
@@ -62,7 +62,7 @@
     if (data.colour !== null && few.some(([k]) => k === data.colour)) colour.value = data.colour;
     if (data.groups.length > 1) group.append(option("all workloads", "all"));
     data.groups.forEach((title, k) => group.append(option(title, k)));
-    group.value = data.groups.length > 1 && data.groups.length <= COLOURS ? "all" : "0";
+    group.value = data.groups.length > 1 ? "all" : "0";
     group.closest("label").hidden = data.groups.length < 2;
     const inside = (i) => group.value === "all" || of.group(i) === Number(group.value);
 
