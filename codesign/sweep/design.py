@@ -15,7 +15,7 @@ from codesign.sweep.study import Scalar, Study
 from codesign.trace.workload import find_workload, workload_names
 
 Values = Mapping[str, Scalar]
-_SHIPPED = "shipped"
+_SORTED_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Designs:
             for each in (path, *study.parameters[path].also):
                 place(config, each, value)
         config["arch"]["file"] = self._marks.get(config["arch"]["name"], "")
-        text = json.dumps([config, __version__], sort_keys=True, separators=(",", ":"))
+        text = _SORTED_JSON.encode([config, __version__])
         return Point(number, kept, config, fingerprint(text))
 
 

@@ -234,8 +234,7 @@ def _unpacked(row: Sequence[Any]) -> Row:
     )
 
 
-def _json(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, separators=(",", ":"))
+_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def columns(rows: Iterable[Row]) -> tuple[list[str], list[str]]:
