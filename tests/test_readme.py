@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 
 from codesign.arch import families, list_archs
-from codesign.cli import main
+from docs_site.console import Shell, matches, run_page
 
 README = Path(__file__).parent.parent / "README.md"
 
 
-def test_the_command_in_the_readme_prints_what_it_shows(capsys):
-    text = README.read_text(encoding="utf-8").split("<!-- tested: tests/test_readme.py -->")[1]
-    block = re.match(r"\n((?:    .*\n|\n)+)", text)
-    assert block is not None
-    lines = [line[4:] for line in block[1].rstrip().splitlines()]
-    command, shown = lines[0].removeprefix("$ codesign "), "\n".join(lines[1:])
-    assert main(shlex.split(command)) == 0
-    printed = capsys.readouterr().out
-    assert [line.rstrip() for line in printed.strip().splitlines()] == shown.strip().splitlines()
+def test_the_commands_in_the_readme_print_what_it_shows(tmp_path):
+    (tmp_path / "examples").symlink_to(README.parent / "examples")
+    shown = list(run_page(README.read_text(encoding="utf-8"), Shell(tmp_path)))
+    assert len(shown) >= 5
+    for example, printed in shown:
+        assert matches(example.output, printed), f"$ {example.command}\n{printed}"
 
 
 def test_every_file_that_the_readme_names_is_there():
