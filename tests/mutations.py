@@ -42,8 +42,36 @@ CLI = "codesign/cli"
 TEST_PRINTED = "tests/cli/test_printed_result.py"
 TEST_COMMAND_LINE = "tests/cli/test_command_line.py"
 TEST_BAD_INPUT = "tests/cli/test_bad_input.py"
+ACCURACY = "codesign/accuracy"
+TEST_LOOKUP = "tests/accuracy/test_lookup.py"
+TEST_PROXIES = "tests/accuracy/test_proxies.py"
+TEST_DATASETS = "tests/accuracy/test_datasets.py"
 
 MUTATIONS = (
+    # A design takes accuracies of masks that it does not allow, of other sources, of older code.
+    Mutation(
+        f"{ACCURACY}/lookup.py",
+        "and allows(design, parse_pattern(p.pattern))",
+        "and allows(parse_pattern(p.pattern), design)",
+        TEST_LOOKUP,
+    ),
+    Mutation(f"{ACCURACY}/own.py", "and what.code == code_version(what.method)", "", TEST_LOOKUP),
+    Mutation(
+        f"{ACCURACY}/own.py",
+        'c.pattern == "dense" or c.is_sparse',
+        "True",
+        TEST_LOOKUP,
+    ),
+    # Curves are fitted on the model that they estimate; noise of any size counts alike.
+    Mutation(f"{ACCURACY}/proxy_error.py", "if pair.model != model]", "]", TEST_PROXIES),
+    Mutation(f"{ACCURACY}/proxy.py", "squares += level**4", "squares += level**2", TEST_PROXIES),
+    # A pickle may name any function.
+    Mutation(
+        f"{ACCURACY}/datasets.py",
+        "if (module, name) not in self._ALLOWED:",
+        "if False:",
+        TEST_DATASETS,
+    ),
     # A run too long for 64-bit cycles overflows; a sparse A is charged as if B were sparse.
     Mutation(SIM, "if most > MOST_CYCLES:", "if False:", TEST_SIM),
     Mutation(

@@ -24,6 +24,9 @@ store_option = click.option(
     show_default=True, help="The SQLite file of runs; what it has is not measured again.",
 )  # fmt: skip
 
+model_option = click.option(
+    "--model", required=True, help="A model of the task (`codesign accuracy list`)."
+)  # fmt: skip
 jobs_option = click.option(
     "--jobs", type=Count(1, 256), default=1, show_default=True, metavar="N",
     help="Processes that share the runs, each on one thread.",
@@ -82,7 +85,7 @@ def list_(as_json: bool) -> None:
 
 @command.command("run")
 @click.argument("task")
-@click.option("--model", required=True, help="A model of the task (`codesign accuracy list`).")
+@model_option
 @click.option("--method", required=True, help="A sparsifier (`codesign accuracy list`).")
 @options.sparsity
 @click.option(
@@ -144,7 +147,7 @@ def run_(
 
 @command.command("proxy")
 @click.argument("task")
-@click.option("--model", required=True, help="A model of the task (`codesign accuracy list`).")
+@model_option
 @click.option("--method", required=True, help="A sparsifier that prunes at once.")
 @options.sparsity
 @click.option(
