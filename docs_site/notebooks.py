@@ -58,10 +58,9 @@ def _joined(outputs: list[Any]) -> list[Any]:
             continue
         last = joined[-1] if joined else None
         if last is not None and output.output_type == "stream" == last.output_type:
-            if output.name == last.name:
-                last.text += output.text
-                continue
-        joined.append(output)
+            last.text += output.text
+        else:
+            joined.append(output)
     return joined
 
 

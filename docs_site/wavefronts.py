@@ -73,7 +73,7 @@ def stationary_weights(m: int, kept: np.ndarray, group: int) -> Run:
     """Weight-stationary, one fold: `m` rows of activations, kept[column, group, lane]."""
     rng = np.random.default_rng(_SEED)
     a = rng.integers(1, 9, (m, kept.shape[1] * group)).tolist()
-    b = [[{i: 1 for i in np.flatnonzero(lanes).tolist()} for lanes in column] for column in kept]
+    b = [[dict.fromkeys(np.flatnonzero(lanes).tolist(), 1) for lanes in column] for column in kept]
     return _run(
         "WeightStationaryPe",
         lambda: twin.weight_stationary(a, b, group, _ROWS, _COLS, 1, True, False),

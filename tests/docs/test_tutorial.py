@@ -1,4 +1,4 @@
-"""Do the commands of the tutorial, the how-to and concept pages and the README print what is shown?"""
+"""Do the commands of the tutorial and of the other pages print what is shown?"""
 
 from __future__ import annotations
 
