@@ -6,8 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from codesign.accuracy.lookup import STORE
+from codesign.accuracy.store import RunStore
+from codesign.accuracy.tasks import task
+from codesign.accuracy.train import Run, recipe
 from codesign.arch import load_arch
 from codesign.config import CodesignError
+from codesign.sparsity.pattern import parse_pattern
 from codesign.sweep.accuracy import accuracy_of, require_source
 from codesign.sweep.check import find_sweep, read_study
 from codesign.sweep.design import Designs
@@ -53,3 +58,36 @@ def test_the_shipped_tradeoff_gives_designs_their_accuracy() -> None:
     outcome = Engine(base).evaluate(point)
     assert outcome.error is None
     assert outcome.metrics["accuracy_drop"] == pytest.approx(0.009)
+
+
+def test_a_sweep_of_a_measured_model_has_its_measured_accuracies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mlp.yaml").write_text(
+        "name: digits_mlp\nlayers:\n  - {name: fc1, gemm: [1, 64, 64]}\n"
+        "  - {name: fc2, gemm: [1, 64, 64]}\n  - {name: head, gemm: [1, 10, 64]}\n"
+    )
+    (tmp_path / "sweep.yaml").write_text(
+        "name: small\nworkload: ./mlp.yaml\narch: sat\naccuracy: measured\nmethod: grid\n"
+        "sparsity: {pattern: dense, method: bdwp}\n"
+        "metrics: {latency_s: minimize, accuracy: maximize}\n"
+        'parameters: {sparsity.pattern: {values: [dense, "2:4", "1:8"]}}\n'
+    )
+    on = task("digits")
+    store = RunStore(STORE)
+    for method, pattern, accuracy in (("dense", "dense", 0.9), ("bdwp", "2:4", 0.8)):
+        for seed in range(2):
+            what = recipe(on, "mlp", method, pattern, seed)
+            density = parse_pattern(pattern).density
+            store.add(Run(what, "training", accuracy + 0.02 * seed, 0.1, density, 1.0))
+    base = read_study(tmp_path / "sweep.yaml")
+    outcomes = [
+        Engine(base).evaluate(Designs(base).point(0, {"sparsity.pattern": pattern}))
+        for pattern in ("dense", "2:4", "1:8")
+    ]
+    assert [o.metrics.get("accuracy") for o in outcomes] == [
+        pytest.approx(0.91), pytest.approx(0.81), None,
+    ]  # fmt: skip
+    assert outcomes[1].metrics["accuracy_drop"] == pytest.approx(0.1)
+    assert "nothing is measured here" in str(outcomes[2].error)
