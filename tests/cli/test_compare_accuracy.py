@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +26,14 @@ def test_designs_carry_published_accuracies(capsys: pytest.CaptureFixture[str]) 
     assert [r["accuracy"] for r in said["results"]] == [
         pytest.approx(0.773), pytest.approx(0.764), None,
     ]  # fmt: skip
+
+
+def test_a_report_says_which_kind_of_accuracy_it_shows(tmp_path: Path) -> None:
+    assert main([*RUN, "--accuracy", "published", "--json", "-o", str(tmp_path / "out")]) == 0
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert "76.4 %" in page
+    assert "published" in page
+    assert "2102.04010" in page
 
 
 def test_a_limit_leaves_designs_out(capsys: pytest.CaptureFixture[str]) -> None:
