@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,7 +10,14 @@ from functools import lru_cache
 import numpy as np
 
 from codesign.config import CodesignError
-from codesign.memory.requests import Page, Policy, simulate_requests
+from codesign.memory.requests import (
+    Int64,
+    Page,
+    Policy,
+    Refresh,
+    RequestTimeline,
+    simulate_requests,
+)
 from codesign.memory.spec import DramSpec
 
 STREAM_MAPPING = "RoBaCoRaBgCh"
@@ -17,6 +25,9 @@ STREAM_MAPPING = "RoBaCoRaBgCh"
 
 SIMULATED_BURSTS = 1 << 16
 """Longer streams are simulated up to here, and go on at the rate of the second half."""
+
+REFRESHES_SEEN = 4
+"""Refresh intervals of the long stream that says what refresh costs."""
 
 
 @dataclass(frozen=True)
@@ -98,18 +109,58 @@ def _stream(
     total = int(bursts.sum())
     if total == 0:
         return Stream(0, {}, 0.0, 0)
-    simulated = min(total, SIMULATED_BURSTS)
-    ends = np.cumsum(bursts)
-    piece = np.searchsorted(ends, np.arange(simulated), side="right")
-    burst_index = first[piece] + np.arange(simulated) - (ends[piece] - bursts[piece])
-    capacity = spec.organisation.channels * spec.organisation.channel_bytes // burst
-    run = simulate_requests(
-        spec, burst_index % capacity * burst, write, mapping=mapping, policy=policy, page=page
-    )
+    run = _simulate(spec, first, bursts, write, mapping, policy, page, refresh="off")
+    simulated = len(run.done)
     cycles, commands = run.cycles, dict(run.commands)
     if total > simulated:
         half = simulated // 2
         rate = (cycles - int(run.done[:half].max())) / (simulated - half)
         cycles += round(rate * (total - simulated))
         commands = {name: round(n * total / simulated) for name, n in commands.items()}
+    if spec.refresh != "off":
+        share, reopened = _refresh_shares(key, write, mapping, policy, page)
+        channels, ranks = spec.organisation.channels, spec.organisation.ranks
+        commands["ACT"] += round(reopened * cycles * channels)
+        cycles += math.ceil(cycles * share)
+        kind, interval = ("REFB", "nREFIpb") if spec.refresh == "per_bank" else ("REFA", "nREFI")
+        commands[kind] = round(cycles / spec.cycles[interval] * ranks * channels)
     return Stream(cycles, commands, run.row_hit_rate, total * burst)
+
+
+@lru_cache(maxsize=256)
+def _refresh_shares(
+    key: _Key, write: bool, mapping: str, policy: Policy, page: Page
+) -> tuple[float, float]:
+    """Cycles and activates that refresh adds to each cycle of a long stream of one channel.
+
+    Most streams are shorter than the interval between refreshes; each carries its share.
+    """
+    spec, shape = key.spec, key.spec.organisation
+    alone = spec.model_copy(update={"organisation": shape.model_copy(update={"channels": 1})})
+    interval = spec.cycles["nREFIpb" if spec.refresh == "per_bank" else "nREFI"]
+    bursts = np.array([REFRESHES_SEEN * interval * shape.ranks // spec.cycles["nBL"]])
+    first = np.zeros(1, dtype=np.int64)
+    refreshes: tuple[Refresh, Refresh] = (spec.refresh, "off")
+    on, off = (
+        _simulate(alone, first, bursts, write, mapping, policy, page, refresh=refresh)
+        for refresh in refreshes
+    )
+    reopened = on.commands["ACT"] - off.commands["ACT"]
+    return max(0, on.cycles - off.cycles) / off.cycles, max(0, reopened) / off.cycles
+
+
+def _simulate(
+    spec: DramSpec, first: Int64, bursts: Int64, write: bool, mapping: str, policy: Policy,
+    page: Page, *, refresh: Refresh,
+) -> RequestTimeline:  # fmt: skip
+    """Serve runs of bursts from numbers `first` on, up to SIMULATED_BURSTS of them."""
+    burst = spec.organisation.burst_bytes
+    ends = np.cumsum(bursts)
+    number = np.arange(min(int(ends[-1]), SIMULATED_BURSTS))
+    piece = np.searchsorted(ends, number, side="right")
+    index = first[piece] + number - (ends[piece] - bursts[piece])
+    capacity = spec.organisation.channels * spec.organisation.channel_bytes // burst
+    return simulate_requests(
+        spec, index % capacity * burst, write, mapping=mapping, policy=policy, page=page,
+        refresh=refresh,
+    )  # fmt: skip

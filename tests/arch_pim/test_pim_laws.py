@@ -66,7 +66,10 @@ def test_refresh_never_helps(name: str) -> None:
         on, off = (evaluate(trace, machine(name, refresh=value)) for value in (True, False))
         assert on.cycles >= off.cycles
         assert on.energy_j_by_part["refresh"] > off.energy_j_by_part["refresh"] == 0
-        assert {**on.counters, "refresh_cycles": 0} == {**off.counters, "refresh_cycles": 0}
+        grown = ("refresh_cycles", "activate", "row_miss", "row_hit")
+        alike = [{k: v for k, v in r.counters.items() if k not in grown} for r in (on, off)]
+        assert alike[0] == alike[1]
+        assert on.counters["activate"] >= off.counters["activate"]
         timing = machine(name).dram.cycles
         assert on.cycles > off.cycles * (1 + timing["nRFC"] / timing["nREFI"] / 4)
 

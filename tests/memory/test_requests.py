@@ -35,7 +35,8 @@ def test_no_stream_is_faster_than_the_pins_and_long_ones_come_near(name):
             stream = stream_cycles(spec, size, write=write)
             assert stream.moved_bytes >= size
             assert stream.cycles * spec.peak_bytes_per_cycle >= stream.moved_bytes
-    assert stream_cycles(spec, 1 << 20).cycles * spec.peak_bytes_per_cycle < 1.25 * (1 << 20)
+    unrefreshed = stream_cycles(spec.model_copy(update={"refresh": "off"}), 1 << 20)
+    assert unrefreshed.cycles * spec.peak_bytes_per_cycle < 1.25 * (1 << 20)
 
 
 @pytest.mark.parametrize("name", DRAMS)
@@ -122,12 +123,31 @@ def test_streams_are_simulated_once_per_shape_and_alignment(monkeypatch):
     )
     streams_module._stream.cache_clear()
     page = 16 * 128 * 64
-    first = stream_cycles(dram("ddr4_2400"), 5000, offset_bytes=64)
-    assert stream_cycles(dram("ddr4_2400"), 5000, offset_bytes=64 + page) == first
+    first = stream_cycles(dram("ddr4_2400", {"refresh": "off"}), 5000, offset_bytes=64)
+    assert (
+        stream_cycles(dram("ddr4_2400", {"refresh": "off"}), 5000, offset_bytes=64 + page) == first
+    )
     assert len(calls) == 1
-    stream_cycles(dram("ddr4_2400"), 5000, offset_bytes=128)
-    stream_cycles(dram("ddr4_2400", {"timings.nRP.cycles": 17}), 5000, offset_bytes=64)
+    stream_cycles(dram("ddr4_2400", {"refresh": "off"}), 5000, offset_bytes=128)
+    stream_cycles(
+        dram("ddr4_2400", {"refresh": "off", "timings.nRP.cycles": 17}), 5000, offset_bytes=64
+    )
     assert len(calls) == 3
+
+
+@pytest.mark.parametrize("name", DRAMS)
+def test_a_stream_shorter_than_the_refresh_interval_carries_its_share(name):
+    spec = dram(name)
+    unrefreshed = spec.model_copy(update={"refresh": "off"})
+    long, short = 1 << 21, 1 << 13
+    share = stream_cycles(spec, long).cycles / stream_cycles(unrefreshed, long).cycles
+    bare = stream_cycles(unrefreshed, short).cycles
+    assert bare < spec.cycles["nREFI"]
+    assert stream_cycles(spec, short).cycles == pytest.approx(share * bare, abs=1)
+    assert 1 < share < 1 + 2.5 * spec.cycles["nRFC"] / spec.cycles["nREFI"]
+    refreshes = stream_cycles(spec, long).cycles / spec.cycles["nREFI"]
+    ranks = spec.organisation.channels * spec.organisation.ranks
+    assert stream_cycles(spec, long).commands["REFA"] == pytest.approx(refreshes * ranks, abs=1)
 
 
 def test_long_streams_go_on_at_the_simulated_rate(monkeypatch):
@@ -137,7 +157,7 @@ def test_long_streams_go_on_at_the_simulated_rate(monkeypatch):
     whole = simulate_requests(spec, np.arange(bursts) * 64, mapping=streams_module.STREAM_MAPPING)
     assert guess.cycles == pytest.approx(whole.cycles, rel=0.005)
     assert guess.commands["RD"] == bursts
-    assert guess.commands["ACT"] == pytest.approx(whole.commands["ACT"], rel=0.02)
+    assert guess.commands["ACT"] == pytest.approx(whole.commands["ACT"], rel=0.03)
 
 
 def test_pieces_are_one_stream():
