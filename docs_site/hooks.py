@@ -20,6 +20,7 @@ from docs_site.tables import WRITERS  # noqa: E402
 DOCS = ROOT / "docs"
 _NOTEBOOKS = "notebooks"
 _TABLE = re.compile(r"^<!-- table: (\w+)((?: [\w.]+)*) -->$", re.M)
+_HEADING = re.compile(r"^# (.+)$", re.M)
 _LINK = re.compile(r"(\[[^\]]*\])\((\.\.[^)\s#]*)(#[^)\s]*)?\)")
 
 
@@ -73,7 +74,9 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Tables are written, and links that leave the folder of pages find their place or end."""
+    """Tables are written, links that leave the folder of pages find their place or end, and a page
+    is called what its heading says, also below a comment.
+    """
 
     def written(found: re.Match[str]) -> str:
         return WRITERS[found[1]](*found[2].split())
@@ -91,4 +94,6 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
             return f"{text[1:-1]} (`{name}` of the repository)"
         return f"{text}({posixpath.relpath(name, here or '.')}{anchor})"
 
+    if heading := _HEADING.search(markdown):
+        page.meta.setdefault("title", heading[1].replace("`", ""))
     return _LINK.sub(placed, _TABLE.sub(written, markdown))
