@@ -6,12 +6,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from codesign.config import Spec
+from codesign.arch.parts import Source
+from codesign.config import Spec, load_spec
 from codesign.kernels.tensor_core import choose_tiles
 from codesign.schedule.program import Int64
 from codesign.sparsity.pattern import (
@@ -50,6 +52,9 @@ class KernelLibrary(Spec):
     step_cycles: float = Field(ge=0, description="from the request of a stage to its use")
     split_cycles: float = Field(ge=0, description="to join the parts of a split reduction")
     most_splits: int = Field(ge=1, le=32)
+    most_edge: int = Field(ge=16, le=256, description="rows or columns of the largest tile")
+    by_rows: tuple[DTypeName, ...] = ()
+    """Types whose kernels take the blocks of C one row of tiles after the other."""
     sustained: dict[DTypeName, float] = Field(default_factory=dict)
     """Share of the peak rate at which the board's power allows long runs; absent: by the power
     model."""
@@ -116,7 +121,7 @@ def form_of(pattern: Pattern, a_dtype: str, b_dtype: str, *, sparse_mma: bool) -
 
 
 @cache
-def tile_library(warp_groups: bool) -> tuple[tuple[int, int], ...]:
+def tile_library(warp_groups: bool, most_edge: int = 256) -> tuple[tuple[int, int], ...]:
     """Tile shapes (rows of A, rows of B) of thread blocks; (1, 1) is a product with a vector."""
     edges = (16, 32, 64, 128, 256)
     found = {(m, n) for m, n in product(edges, edges) if 512 <= m * n <= _SUMS_OF_A_TILE}
@@ -124,7 +129,7 @@ def tile_library(warp_groups: bool) -> tuple[tuple[int, int], ...]:
         wide = product((64, 128, 256), (8, 16, 32, 64, 96, 128, 192, 256))
         pairs = {(m, n) for m, n in wide if m * n <= _SUMS_OF_A_TILE}
         found |= pairs | {(n, m) for m, n in pairs}
-    return ((1, 1), *sorted(found))
+    return ((1, 1), *sorted(shape for shape in found if max(shape) <= most_edge))
 
 
 @dataclass(frozen=True)
@@ -150,14 +155,40 @@ class Board:
         )  # fmt: skip
 
 
-def constants_row(kernels: KernelLibrary, cap: float, overlap: float, run: Run) -> Float64:
+class Laws(Spec):
+    """Constants that are the same for every GPU and library, in the order of the kernel."""
+
+    overlap: float = Field(ge=1, le=64, description="exponent with which overlapping times join")
+    warp_share: float = Field(gt=0, le=1, description="rate of mma.sync over that of wgmma")
+    fill_share: float = Field(ge=0, le=1, description="of filled bytes that delay reads")
+    decline: float = Field(ge=1, description="exponent of what a cache keeps of too large a set")
+    shared_bytes_per_cycle: float = Field(gt=0, description="of a multiprocessor")
+    port_bytes_per_cycle: float = Field(gt=0, description="from L2 to a multiprocessor")
+    most_stages: int = Field(ge=2, description="of a pipeline")
+    most_stages_alone: int = Field(ge=2, description="where one block has a multiprocessor")
+    step_bytes: int = Field(ge=1, description="of a row of A in a stage")
+    vector_step_bytes: int = Field(ge=1, description="of B that a block of a vector product reads")
+    sources: dict[str, Source]
+
+    def row(self) -> Float64:
+        """The numbers as the kernel takes them."""
+        return np.array(list(self.model_dump(exclude={"sources"}).values()), dtype=np.float64)
+
+
+@cache
+def laws() -> Laws:
+    """The laws that ship with the package."""
+    return load_spec(Laws, Path(__file__).with_name("gpu_laws.yaml"))
+
+
+def constants_row(kernels: KernelLibrary, cap: float, by_rows: bool, run: Run) -> Float64:
     """The constants in the order of the kernel; `cap` is the chip's sustained MACs per cycle."""
     return np.array(
         [
             min(1.0, kernels.read_efficiency * run.memory),
             min(1.0, kernels.write_efficiency * run.memory), kernels.sharing,
             kernels.prologue_cycles, kernels.store_bytes_per_cycle, kernels.step_cycles,
-            kernels.split_cycles, cap, run.warm_bytes, run.burst, run.window_cycles, overlap,
+            kernels.split_cycles, cap, run.warm_bytes, run.burst, run.window_cycles, by_rows,
         ]
     )  # fmt: skip
 
@@ -171,7 +202,7 @@ def choices(
     a_bytes: float,
     c_bytes: float,
     macs_per_cycle: float,
-    most_splits: int,
+    kernels: KernelLibrary,
     tiles: tuple[tuple[int, ...], ...] | None = None,
     splits: tuple[int, ...] = SPLITS,
 ) -> Float64:
@@ -181,7 +212,7 @@ def choices(
     `sizes` is int64[rows, 4] of groups, m, n, k; `a_bytes` and `c_bytes` are of one element and
     `macs_per_cycle` of one multiprocessor, dense.
     """
-    shapes = tile_library(board.warp_groups) if tiles is None else tiles
+    shapes = tile_library(board.warp_groups, kernels.most_edge) if tiles is None else tiles
     if form.name == "2:4" and tiles is None:
         shapes = shapes[1:]
     return choose_tiles(  # type: ignore[no-any-return]
@@ -190,10 +221,11 @@ def choices(
         np.array(splits, dtype=np.int64),
         board.row(),
         constants,
+        laws().row(),
         np.array(
             [
                 a_bytes, c_bytes, form.b_share, macs_per_cycle * form.rate, form.kept,
-                form.unpack_bytes, most_splits,
+                form.unpack_bytes, kernels.most_splits,
             ]
         ),
     )  # fmt: skip

@@ -5,6 +5,10 @@ from __future__ import annotations
 from pydantic import Field
 
 from codesign.config import Spec
+from codesign.units import HZ_PER_MHZ, PJ_PER_J, DTypeName, dtype_bits
+
+MHZ_PER_GHZ = 1000
+_HZ_PER_GHZ = HZ_PER_MHZ * MHZ_PER_GHZ
 
 
 class Multiprocessors(Spec):
@@ -34,6 +38,24 @@ class Power(Spec):
     exponent: float = Field(ge=0, le=3, description="of a MAC's energy over the clock")
     sparse_factor: float = Field(ge=1, description="energy of an executed 2:4 MAC over a dense one")
 
+    def mac_pj(self, dtype: DTypeName, *, sparse: bool) -> float:
+        """Energy of an executed MAC at 1 GHz: in proportion to its operands' width, more in 2:4."""
+        width = dtype_bits(dtype) / dtype_bits("fp16")
+        return self.mac_pj_at_1ghz * width * (self.sparse_factor if sparse else 1.0)
+
+    def share(self, mac_pj: float, macs_per_cycle: int, clock_mhz: float) -> float:
+        """Share of a clock at which the limit lets so many MACs run in every cycle.
+
+        The energy of a MAC, `mac_pj` at 1 GHz, grows with the clock to the power of `exponent`.
+        """
+        left_pw = max(1.0, self.limit_w - self.idle_w) * PJ_PER_J
+        ghz = (left_pw / (mac_pj * macs_per_cycle * _HZ_PER_GHZ)) ** (1 / (1 + self.exponent))
+        return float(min(1.0, ghz / (clock_mhz / MHZ_PER_GHZ)))
+
+    def mac_pj_at(self, mac_pj: float, clock_mhz: float) -> float:
+        """Energy of a MAC at another clock than 1 GHz."""
+        return float(mac_pj * (clock_mhz / MHZ_PER_GHZ) ** self.exponent)
+
 
 class Launches(Spec):
     """Time of a kernel that does nothing."""
@@ -41,3 +63,15 @@ class Launches(Spec):
     kernel_cycles: int = Field(ge=0, description="in a CUDA graph: gap, ramp up, ramp down")
     stream_cycles: int = Field(ge=0, description="more, when launched one by one")
     graphs: bool
+
+
+class Streams(Spec):
+    """Kernels that read and write their operands once: activations, norms, softmax."""
+
+    dram_efficiency: float = Field(gt=0, le=1, description="achieved over peak bandwidth")
+
+
+class BoardEnergy(Spec):
+    """What the supply of a board sees beside idle power and matrix products."""
+
+    dram_pj_per_byte: float = Field(ge=0, description="of a byte moved, regulators included")

@@ -14,8 +14,8 @@ from fractions import Fraction
 from typing import ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
 
+from codesign.arch import gpu_parts
 from codesign.arch.base import ArchSpec, Fidelity, Machine, Mapping, Sparse
 from codesign.arch.gpu_kernels import (
     DENSE_FORM,
@@ -31,7 +31,6 @@ from codesign.arch.gpu_kernels import (
     form_of,
     in_flight,
 )
-from codesign.arch.gpu_parts import Launches, Multiprocessors, Power, SecondLevel
 from codesign.arch.parts import Component, DramLink
 from codesign.kernels.tensor_core import (
     BLOCK,
@@ -63,14 +62,15 @@ class TensorCoreSpec(ArchSpec):
     """A machine file of family `tensor_core`."""
 
     machine: Literal["tensor_core"]
-    sm: Multiprocessors
+    sm: gpu_parts.Multiprocessors
     mma: dict[DTypeName, int]
     """Dense multiply-accumulates per cycle of one multiprocessor, by the type of A."""
-    l2: SecondLevel
+    l2: gpu_parts.SecondLevel
     dram: DramLink
-    power: Power
-    launch: Launches
-    overlap: float = Field(ge=1, le=64, description="exponent with which overlapping times join")
+    power: gpu_parts.Power
+    launch: gpu_parts.Launches
+    streams: gpu_parts.Streams
+    board_energy: gpu_parts.BoardEnergy
     flash_attention: bool
     dense: KernelLibrary
     sparse: KernelLibrary | None = None
@@ -159,26 +159,14 @@ class TensorCore(Machine[TensorCoreSpec]):
     def sustained(self, dtype: DTypeName, form: Form = DENSE_FORM) -> float:
         """Share of the peak rate that the board's power allows in the long run.
 
-        Measured where the machine file has it. Else the clock f at which the energy of a MAC,
-        that at 1 GHz times f ** exponent and by the width of its operands, times the rate is what
-        the limit leaves.
+        Measured where the machine file has it, else by the power law of `Power.share`.
         """
         known = self.kernels(form).sustained.get(dtype)
         if known is not None:
             return known
-        spec = self.spec
-        ghz = spec.clock_mhz / 1000
-        per_cycle = spec.sm.count * spec.mma[dtype]
-        joule = (
-            spec.power.mac_pj_at_1ghz / PJ_PER_J * spec.mma.get("fp16", per_cycle) / spec.mma[dtype]
-        )
-        if form.name == "2:4":
-            joule *= spec.power.sparse_factor
-        left_w = max(1.0, spec.power.limit_w - spec.power.idle_w)
-        reached = (left_w / (joule * per_cycle * HZ_PER_MHZ * 1000)) ** (
-            1 / (1 + spec.power.exponent)
-        )
-        return float(min(1.0, reached / ghz))
+        spec, power = self.spec, self.spec.power
+        mac_pj = power.mac_pj(dtype, sparse=form.name == "2:4")
+        return power.share(mac_pj, spec.sm.count * spec.mma[dtype], spec.clock_mhz)
 
     def choose(
         self,
@@ -197,9 +185,9 @@ class TensorCore(Machine[TensorCoreSpec]):
         share = min(1.0, run.rate * self.sustained(dtype, form))
         cap = share * self.spec.sm.count * rate * form.rate
         return choices(
-            sizes, self.board, constants_row(kernels, cap, self.spec.overlap, run), form,
+            sizes, self.board, constants_row(kernels, cap, dtype in kernels.by_rows, run), form,
             a_bytes=element_bytes(dtype), c_bytes=c_bytes, macs_per_cycle=rate,
-            most_splits=kernels.most_splits, tiles=tiles, splits=splits,
+            kernels=kernels, tiles=tiles, splits=splits,
         )  # fmt: skip
 
     def is_fused(self, op: Op) -> bool:
@@ -308,17 +296,26 @@ class TensorCore(Machine[TensorCoreSpec]):
         steps.depend(both, np.repeat(start, 2))
         return both
 
-    def _emit_stream(self, steps: Steps, start: Int64, op: Op) -> Int64:
-        """A kernel that streams its operands once: bound by DRAM, by scalar or by special lanes."""
-        spec, dense = self.spec, self.spec.dense
-        fused = self._continues(op)
-        read, written = (0, 0) if fused else (op.read_bytes, op.write_bytes)
-        rate = spec.dram.bytes_per_cycle
-        memory = read / (rate * dense.read_efficiency) + written / (rate * dense.write_efficiency)
+    def stream_cycles(self, op: Op) -> int:
+        """Cycles of a kernel that streams its operands once, without the launch.
+
+        Bound by DRAM, by scalar or by special lanes, after the latency of a read and of a write;
+        part of another kernel where it is fused. Passes over a row wait for each other, so that
+        exponentials, which each pass after the first computes anew, add to the time.
+        """
+        spec, fused = self.spec, self._continues(op)
+        moved = 0 if fused else op.read_bytes + op.write_bytes
+        memory = moved / (spec.dram.bytes_per_cycle * spec.streams.dram_efficiency)
         simple = op.elements * max(op.alu_per_element, op.passes) / (spec.sm.count * spec.sm.lanes)
         special = op.elements * op.special_per_element / (spec.sm.count * spec.sm.special_lanes)
-        once = 0.0 if fused else dense.step_cycles
-        cycles = int(np.ceil(max(memory, simple, special) + once))
+        once = 0 if fused else 2 * spec.dram.latency_cycles
+        if op.passes > 1:
+            memory += special * (op.passes - 1)
+        return int(np.ceil(max(memory, simple, special) + once))
+
+    def _emit_stream(self, steps: Steps, start: Int64, op: Op) -> Int64:
+        spec, cycles = self.spec, self.stream_cycles(op)
+        read, written = (0, 0) if self._continues(op) else (op.read_bytes, op.write_bytes)
         busy = np.full(spec.sm.count, cycles, dtype=np.int64)
         count = np.zeros(spec.sm.count, dtype=np.int64)
         count[0] = op.elements * op.alu_per_element
@@ -355,6 +352,20 @@ class TensorCore(Machine[TensorCoreSpec]):
 
     def moved_bytes(self, op: Op) -> int:
         return 0 if self._continues(op) else super().moved_bytes(op)
+
+    def board_energy_pj(self, op: Op, counts: MappingABC[str, int], cycles: int) -> float | None:
+        """Idle power, products at the clock that power allows, and bytes of DRAM at the board."""
+        spec = self.spec
+        idle = spec.power.idle_w * PJ_PER_J * cycles / (spec.clock_mhz * HZ_PER_MHZ)
+        moved = counts.get(READ_ACTION, 0) + counts.get(DRAM_WRITE, 0)
+        pj = idle + moved * spec.board_energy.dram_pj_per_byte
+        if op.is_matmul:
+            dtype: DTypeName = op.a_dtype  # type: ignore[assignment]
+            form = self.form(op)
+            mac_pj = spec.power.mac_pj(dtype, sparse=form.name == "2:4")
+            clock_mhz = spec.clock_mhz * self.sustained(dtype, form)
+            pj += counts.get(MAC, 0) * spec.power.mac_pj_at(mac_pj, clock_mhz)
+        return pj
 
     def components(self) -> Sequence[Component]:
         spec = self.spec

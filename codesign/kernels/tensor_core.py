@@ -4,34 +4,29 @@ best is kept.
 All times are cycles of the nominal clock, all rates are per cycle. A board is float64[7]:
 multiprocessors, L2 bytes of one partition, L2 bytes per cycle, DRAM bytes per cycle, DRAM
 latency, bytes of shared memory per multiprocessor, and 1 where warp groups multiply from shared
-memory (wgmma), else 0. Constants are float64[12], the columns named below. A form is float64[7]:
-bytes of an element of A, of an element of C, bytes of B over its dense bytes in the type of A,
-multiply-accumulates per cycle of one multiprocessor, executed share of the reduction, bytes that
-unpacking writes to shared memory per element of B, most splits of the reduction.
+memory (wgmma), else 0. Constants are float64[12] and laws float64[10], the columns named below. A
+form is float64[7]: bytes of an element of A, of an element of C, bytes of B over its dense bytes
+in the type of A, multiply-accumulates per cycle of one multiprocessor, executed share of the
+reduction, bytes that unpacking writes to shared memory per element of B, most splits of the
+reduction.
 """
 
 import numpy as np
 from numba import njit
 
-READ, WRITE, SHARING, PROLOGUE, STORE, STEP, SPLIT, CAP, WARM, BURST, WINDOW, OVERLAP = range(12)
+READ, WRITE, SHARING, PROLOGUE, STORE, STEP, SPLIT, CAP, WARM, BURST, WINDOW, BY_ROWS = range(12)
 """Columns of the constants: efficiency of DRAM reads and writes, uses of a byte that L2 delivers,
 cycles before the first product, bytes per cycle of the epilogue, cycles of a pipeline step,
 cycles of a split, sustained multiply-accumulates per cycle of the chip, bytes that L2 kept from
-the last run, factor and cycles by which short runs exceed the sustained rate, and the exponent
-with which times overlap."""
+the last run, factor and cycles by which short runs exceed the sustained rate, and 1 where blocks
+are taken one row of tiles after the other instead of in squares."""
+
+OVERLAP, WARP_SHARE, FILL_SHARE, DECLINE, SHARED_RATE, PORT_RATE, STAGES, STAGES_ALONE = range(8)
+STEP_BYTES, VECTOR_STEP_BYTES = 8, 9
+"""Columns of the laws, in the order of `gpu_kernels.Laws`."""
 
 CYCLES, BLOCK, SERVERS, TILE_M, TILE_N, SPLITS, BLOCKS, DRAM_READ, L2_BYTES, STEPS = range(10)
 """Columns of a choice."""
-
-_SHARED_BYTES_PER_CYCLE = 128.0
-_PORT_BYTES_PER_CYCLE = 128.0
-_STEP_BYTES = 128.0
-_VECTOR_STEP_BYTES = 2048.0
-_WARP_SHARE = 0.65
-_FILL_SHARE = 0.5
-_MOST_STAGES = 8.0
-_MOST_STAGES_ALONE = 16.0
-_RETENTION_DECLINE = 6.0
 
 
 @njit(cache=True, nogil=True)
@@ -41,6 +36,13 @@ def _join(x, y, exponent):
     if most <= 0.0:
         return 0.0
     return most * (1.0 + (min(x, y) / most) ** exponent) ** (1.0 / exponent)
+
+
+@njit(cache=True, nogil=True)
+def _retained(kept_bytes, moved, decline):
+    """Share of the bytes that a cache still holds when they are read again in the same order."""
+    share = min(1.0, kept_bytes / moved)
+    return share if share == 1.0 else share**decline
 
 
 @njit(cache=True, nogil=True)
@@ -57,19 +59,21 @@ def resident_blocks(tile_m, tile_n):
 
 
 @njit(cache=True, nogil=True)
-def _try(groups, m, n, k, tile_m, tile_n, resident, alone, splits, board, constants, form, out):
+def _try(
+    groups, m, n, k, tile_m, tile_n, resident, alone, splits, board, constants, laws, form, out
+):
     """Fill `out` (float64[10], the columns of a choice) for one tile shape and split."""
     count, l2_bytes, l2_rate, dram_rate, dram_latency, shared, warp_groups = board
     a_size, c_size, b_share, macs, kept, unpack, _ = form
-    exponent = constants[OVERLAP]
+    exponent = laws[OVERLAP]
     b_size = a_size * b_share
     down, across = -(-m // tile_m), -(-n // tile_n)
     blocks = groups * down * across * splits
-    depth = np.floor(_STEP_BYTES / a_size)
+    depth = np.floor(laws[STEP_BYTES] / a_size)
     steps = np.ceil(k * kept / splits / depth)
     reduction = steps * depth
     stage_bytes = (tile_m * a_size + tile_n * b_size) * depth
-    most = _MOST_STAGES_ALONE if alone else _MOST_STAGES
+    most = laws[STAGES_ALONE] if alone else laws[STAGES]
     stages = min(most, max(2.0, np.floor(shared / stage_bytes / resident)))
 
     rate = macs
@@ -84,7 +88,7 @@ def _try(groups, m, n, k, tile_m, tile_n, resident, alone, splits, board, consta
         warps = -(-tile_m // warp_m) * -(-tile_n // warp_n)
         read = warps * (warp_m * a_size + warp_n * b_size)
         if warp_groups > 0:
-            rate = macs * _WARP_SHARE
+            rate = macs * laws[WARP_SHARE]
     filled = min(tile_m, m) * a_size + min(tile_n, n) * b_size
 
     servers = count * resident
@@ -94,9 +98,9 @@ def _try(groups, m, n, k, tile_m, tile_n, resident, alone, splits, board, consta
     feed = max(
         beside
         * reduction
-        * (read + _FILL_SHARE * filled + tile_n * unpack)
-        / _SHARED_BYTES_PER_CYCLE,
-        beside * reduction * filled / _PORT_BYTES_PER_CYCLE,
+        * (read + laws[FILL_SHARE] * filled + tile_n * unpack)
+        / laws[SHARED_RATE],
+        beside * reduction * filled / laws[PORT_RATE],
         steps * constants[STEP] / (stages - 1.0),
     )
     around = constants[PROLOGUE] + beside * tile_m * tile_n * c_size / constants[STORE]
@@ -106,19 +110,23 @@ def _try(groups, m, n, k, tile_m, tile_n, resident, alone, splits, board, consta
     b_bytes = groups * n * k * kept * b_size
     c_bytes = groups * m * n * c_size
     moved = a_bytes + b_bytes + c_bytes
-    warm = 0.0
-    if constants[WARM] > 0.0:
-        warm = min(1.0, constants[WARM] / moved)
-        if warm < 1.0:
-            warm = warm**_RETENTION_DECLINE
+    warm = _retained(constants[WARM], moved, laws[DECLINE])
     active = min(float(blocks), servers)
     together = max(1.0, active / splits)
     tall = min(float(down), max(1.0, np.sqrt(together * tile_n / tile_m)))
     wide = min(float(across), max(1.0, together / tall))
     tall = min(float(down), max(1.0, together / wide))
-    again_a = 1.0 if a_bytes < l2_bytes else np.ceil(across / wide)
-    again_b = 1.0 if b_bytes < l2_bytes else np.ceil(down / tall)
+    again_a = np.ceil(across / wide)
+    again_b = np.ceil(down / tall)
+    if constants[BY_ROWS] > 0.0:
+        wide = min(float(across), together)
+        again_a = 1.0
+        again_b = max(1.0, down * wide / together)
+    again_a = 1.0 + (again_a - 1.0) * (1.0 - _retained(l2_bytes, a_bytes, laws[DECLINE]))
+    again_b = 1.0 + (again_b - 1.0) * (1.0 - _retained(l2_bytes, b_bytes, laws[DECLINE]))
     reads = min(a_bytes + b_bytes * again_b, a_bytes * again_a + b_bytes)
+    if constants[BY_ROWS] > 0.0:
+        reads = a_bytes + b_bytes * again_b
     in_flight = active * (stages - 1.0) * stage_bytes
     read_rate = min(dram_rate * constants[READ], in_flight / dram_latency)
     from_dram = max(0.0, reads - warm * moved)
@@ -143,22 +151,18 @@ def _try(groups, m, n, k, tile_m, tile_n, resident, alone, splits, board, consta
 
 
 @njit(cache=True, nogil=True)
-def _try_vector(groups, n, k, board, constants, form, out):
+def _try_vector(groups, n, k, board, constants, laws, form, out):
     """Fill `out` for one row times a matrix: blocks stream rows of B, and no tensor core is
     used."""
     _, _, l2_rate, dram_rate, _, _, _ = board
     a_size, c_size, b_share, _, kept, _, _ = form
     moved = groups * (k * a_size + n * k * kept * a_size * b_share + n * c_size)
-    warm = 0.0
-    if constants[WARM] > 0.0:
-        warm = min(1.0, constants[WARM] / moved)
-        if warm < 1.0:
-            warm = warm**_RETENTION_DECLINE
+    warm = _retained(constants[WARM], moved, laws[DECLINE])
     memory = max(
         moved * (1.0 - warm) / (dram_rate * constants[READ]),
         moved / (l2_rate * constants[SHARING]),
     )
-    steps = np.ceil(k * kept * a_size / _VECTOR_STEP_BYTES)
+    steps = np.ceil(k * kept * a_size / laws[VECTOR_STEP_BYTES])
     out[CYCLES] = constants[STEP] + max(memory, steps * constants[STEP])
     out[BLOCK] = out[CYCLES]
     out[SERVERS] = 1.0
@@ -169,7 +173,7 @@ def _try_vector(groups, n, k, board, constants, form, out):
 
 
 @njit(cache=True, nogil=True)
-def choose_tiles(sizes, tiles, splits, board, constants, form):
+def choose_tiles(sizes, tiles, splits, board, constants, laws, form):
     """The quickest tile shape and split for each product, float64[rows, 10].
 
     `sizes` is int64[rows, 4]: groups, m, n, k of C (m x n) = A (m x k) . B (k x n); `tiles`
@@ -186,7 +190,7 @@ def choose_tiles(sizes, tiles, splits, board, constants, form):
             tile_m, tile_n = tiles[t, 0], tiles[t, 1]
             if tile_m == 1:
                 if m == 1:
-                    _try_vector(groups, n, k, board, constants, form, trial)
+                    _try_vector(groups, n, k, board, constants, laws, form, trial)
                     if trial[CYCLES] < best[i, CYCLES]:
                         best[i] = trial
                 continue
@@ -216,6 +220,7 @@ def choose_tiles(sizes, tiles, splits, board, constants, form):
                     parts,
                     board,
                     constants,
+                    laws,
                     form,
                     trial,
                 )

@@ -1,211 +1,214 @@
-"""Fits the named constants of a GPU's kernels to measured rows; nothing else of a machine is
-touched."""
+"""Rebuilds every fitted constant of the GPUs from a folder of measured products.
+
+`python -m codesign.measure.calibrate DIR` reads the CSV files of DIR, does the fits of
+`gpu_calibration.yaml` in their order from round numbers, and writes the constants, each with the
+rows that gave it, into the machine files, `gpu_protocols.yaml`, `gpu_operators.yaml` and
+`gpu_transfer.yaml`. The same
+data give the same files.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 
-import numpy as np
-from scipy.optimize import minimize
-
-from codesign.arch import load_arch
+from codesign.arch import list_archs, load_arch
 from codesign.arch.gpu_kernels import KernelLibrary
 from codesign.arch.tensor_core import TensorCore
-from codesign.measure.gpu_rows import (
-    Float64,
-    Protocol,
-    Rows,
-    data_files,
-    machine_name,
-    predict,
-    protocols,
-    read_rows,
+from codesign.config import CodesignError
+from codesign.measure.gpu_files import (
+    SPLIT,
+    Calibrated,
+    write_machine,
+    write_protocols,
+    write_timers,
+    write_transfers,
 )
-from codesign.units import HZ_PER_MHZ, US_PER_S
+from codesign.measure.gpu_fit import KERNEL_FIELDS, Case, Fit, fit_cases
+from codesign.measure.gpu_operators import OperatorRows, read_operators
+from codesign.measure.gpu_power import PowerLaw, fit_power, start_law
+from codesign.measure.gpu_rows import Protocol, Rows, data_files, read_rows
+from codesign.measure.gpu_settings import BoardRows, Part, ProtocolRows, settings
+from codesign.measure.gpu_stream_fit import fit_streams
+from codesign.measure.gpu_transfer import Lent
 
-_KERNEL_FIELDS = (
-    "read_efficiency", "write_efficiency", "sharing", "prologue_cycles",
-    "store_bytes_per_cycle", "step_cycles", "split_cycles",
-)  # fmt: skip
-_PROTOCOL_FIELDS = ("offset_us", "warm", "burst")
-_LEAST = {"burst": 1.0}
-_MOST = {
-    "read_efficiency": 1.0, "write_efficiency": 1.0, "sharing": 8.0, "warm": 2.0, "sustained": 1.0,
-}  # fmt: skip
-_PULL = 0.3
-"""Weight of (log of a constant over its start)^2 against the sum of |log error| of all rows."""
-_STEP = 0.25
-_MOST_ROWS = 400
-_SEED = 0
+Boards = Mapping[tuple[str, Part], Fit]
 
 
-@dataclass(frozen=True)
-class Fit:
-    """A machine with fitted constants, and the protocol of each group of rows."""
-
-    machine: TensorCore
-    protocols: tuple[Protocol, ...]
-    error: float
-    """Mean |log(simulated / measured)| of the rows that were fitted."""
+def shipped_gpus() -> dict[str, TensorCore]:
+    """The machines of this family, by name."""
+    found = {name: load_arch(name) for name, _ in list_archs()}
+    return {name: one for name, one in found.items() if isinstance(one, TensorCore)}
 
 
-def with_kernels(machine: TensorCore, sparse: bool, values: dict[str, object]) -> TensorCore:
-    """The machine with some constants of its dense or 2:4 kernels replaced."""
-    field = "sparse" if sparse else "dense"
-    kernels = getattr(machine.spec, field).model_copy(update=values)
-    return TensorCore(machine.spec.model_copy(update={field: kernels}))
+def calibrate(groups: Sequence[Rows], operators: Sequence[OperatorRows]) -> Calibrated:
+    """Do all fits. Raises CodesignError where the data lack rows that a fit wants."""
+    machines, streamed = shipped_gpus(), settings().streams
+    boards = {
+        (one.machine, one.kernels): fit_board(machines[one.machine], one, groups)
+        for one in settings().boards
+    }
+    _say(boards)
+    law = fit_power([case for fit in boards.values() for case in fit.cases])
+    parts: tuple[Part, ...] = ("dense", "sparse")
+    families = {
+        (wide, part): fit_family(boards, law, wide, part)
+        for wide in (False, True)
+        for part in parts
+    }
+    others = [fit_protocol(one, boards, groups) for one in settings().protocols]
+    protocols = [p for fit in boards.values() for p in _protocols(fit)]
+    protocols += [p for fit in others for p in _protocols(fit)]
+    rates = {
+        case.machine.spec.name: dict(case.kernels.sustained)
+        for one, fit in zip(settings().protocols, others, strict=True)
+        if one.rates
+        for case in fit.cases
+    }
+    timed = [o for o in operators if (o.origin, o.gpu) == (streamed.origin, streamed.gpu)]
+    streams = fit_streams(machines[streamed.machine], timed)
+    transfers = {name: leave_out(name, boards) for name in sorted({name for name, _ in boards})}
+    return Calibrated(
+        boards, law, families, (*typical(protocols, law), *protocols), rates, transfers, streams
+    )
 
 
-def fit_kernels(
-    machine: TensorCore,
-    groups: Sequence[Rows],
-    start: Protocol,
-    *,
-    kernels: Sequence[str] = _KERNEL_FIELDS,
-    protocol: Sequence[str] = _PROTOCOL_FIELDS,
-    rates: bool = True,
-    rounds: int = 1200,
-) -> Fit:
-    """Fit to groups of one board and pattern: kernels and protocol in common, one sustained rate
-    each.
+def fit_board(machine: TensorCore, source: BoardRows, groups: Sequence[Rows]) -> Fit:
+    """Kernels, sustained rates and timing of one board, from round numbers."""
+    start = settings().start
+    protocol = Protocol(origin=source.origin, library=source.library, **start.protocol)  # type: ignore[arg-type]
+    plain = start_law().on(machine)
+    pattern = "dense" if source.kernels == "dense" else "2:4"
+    cases = [
+        Case(plain, rows, protocol).with_kernels(start.kernels)
+        for rows in _of(source, groups)
+        if rows.pattern == pattern
+    ]
+    return fit_cases(cases)
 
-    `kernels` and `protocol` name the constants that are fitted, `rates` adds the sustained rates.
 
-    Least mean |log(simulated / measured)|, held near the constants that the machine and `start`
-    have, so that few rows move them little. Only rows of the fitted half are looked at.
+def fit_protocol(source: ProtocolRows, boards: Boards, groups: Sequence[Rows]) -> Fit:
+    """How another origin timed a calibrated board; its kernels stay as they are."""
+    found = _of(source, groups)
+    floor = min(float(r.where(r.in_fit).latency_us.min()) for r in found) if source.floor else 0.0
+    neutral = {"burst": 1.0, "warm": 0.0}
+    start = {
+        name: value if name in source.fields else neutral[name]
+        for name, value in settings().start.protocol.items()
+    }
+    protocol = Protocol(
+        origin=source.origin, library=source.library, cutlass=source.cutlass, floor_us=floor,
+        **start,  # type: ignore[arg-type]
+    )  # fmt: skip
+    machine = boards[source.machine, "dense"].cases[0].machine
+    return fit_cases(
+        [Case(machine, rows, protocol) for rows in found],
+        kernels=(), protocol=source.fields, rates=source.rates,
+    )  # fmt: skip
+
+
+def fit_family(boards: Boards, law: PowerLaw, warp_groups: bool, part: Part) -> Fit:
+    """Kernels that boards with the same matrix instructions have in common, rates by the law."""
+    return fit_common(
+        [
+            law.case(case)
+            for (_, kernels), fit in boards.items()
+            for case in fit.cases
+            if kernels == part and case.machine.spec.sm.warp_groups == warp_groups
+        ]
+    )
+
+
+def fit_common(cases: Sequence[Case]) -> Fit:
+    """Kernels that fit all cases at once; only kernels are fitted."""
+    plan = settings()
+    return fit_cases(
+        [case.with_kernels(plan.start.kernels) for case in cases],
+        protocol=(), rates=False,
+        most_rows=plan.settings.family_rows, rounds=plan.settings.family_rounds,
+    )  # fmt: skip
+
+
+def leave_out(name: str, boards: Boards) -> Lent:
+    """What is known of a board when all its rows are taken away: power law and kernels of others.
+
+    Kernels are those of its family, or of all other boards where no other one of it is measured.
     """
-    sparse = groups[0].pattern != "dense"
-    library: KernelLibrary | None = machine.spec.sparse if sparse else machine.spec.dense
-    assert library is not None
-    used = [_sample(group) for group in groups]
-    names = [(name, getattr(library, name)) for name in kernels]
-    if start.cutlass:
-        names = [(name, value) for name, value in names if name != "split_cycles"]
-    names += [(name, getattr(start, name)) for name in protocol]
-    sustained = [machine.sustained(g.dtype, g.form) for g in groups] if rates else []  # type: ignore[arg-type]
-    first = np.array([max(1e-3, value) for _, value in names] + sustained)
+    rest = {key: fit for key, fit in boards.items() if key[0] != name}
+    law = fit_power([case for fit in rest.values() for case in fit.cases])
+    wide = next(f.cases[0].machine.spec.sm.warp_groups for k, f in boards.items() if k[0] == name)
+    found: dict[Part, KernelLibrary] = {}
+    for _, part in [key for key in boards if key[0] == name]:
+        cases = [law.case(c) for key, fit in rest.items() if key[1] == part for c in fit.cases]
+        near = [case for case in cases if case.machine.spec.sm.warp_groups == wide]
+        found[part] = fit_common(near or cases).cases[0].kernels
+    return Lent(
+        exponent=law.exponent, sparse_factor=law.sparse_factor, mac_pj_at_1ghz=law.energy(name),
+        bursts=law.bursts,
+        kernels={part: {n: getattr(one, n) for n in KERNEL_FIELDS} for part, one in found.items()},
+    )  # fmt: skip
 
-    def read(z: Float64) -> tuple[TensorCore, Protocol]:
-        values = first * np.exp(z)
-        found = {
-            name: float(np.clip(value, _LEAST.get(name, 0.0), _MOST.get(name, np.inf)))
-            for (name, _), value in zip(names, values, strict=False)
+
+def typical(protocols: Sequence[Protocol], law: PowerLaw) -> list[Protocol]:
+    """One entry for each origin and library, for boards that have none of their own."""
+    groups: dict[tuple[str, str, bool], list[Protocol]] = {}
+    for one in protocols:
+        groups.setdefault((one.origin, one.library, one.cutlass), []).append(one)
+    out = []
+    for (_, library, cutlass), members in groups.items():
+        values = {
+            name: median(getattr(p, name) for p in members)
+            for name in ("offset_us", "warm", "burst", "rate", "memory", "floor_us")
         }
-        shares = dict(library.sustained)
-        for group, value in zip(groups, values[len(names) :], strict=False):
-            shares[group.dtype] = float(min(1.0, value))  # type: ignore[index]
-        changed: dict[str, object] = {n: v for n, v in found.items() if n in kernels}
-        changed["sustained"] = shares
-        timed = start.model_copy(update={n: v for n, v in found.items() if n in protocol})
-        return with_kernels(machine, sparse, changed), timed
-
-    def loss(z: Float64) -> float:
-        tried, timed = read(z)
-        total = sum(log_errors(tried, rows, timed).sum() for rows in used)
-        return float((total + _PULL * (z @ z)) / sum(map(len, used)))
-
-    best = _least(loss, len(first), rounds)
-    tuned, timed = read(best)
-    error = sum(log_errors(tuned, rows, timed).sum() for rows in used) / sum(map(len, used))
-    return Fit(tuned, (timed,), float(error))
+        if not cutlass and library in law.bursts:
+            values["burst"] = law.bursts[library]
+        dtype = members[0].dtype if cutlass else ""
+        note = "median of the boards below, burst of the power law"
+        update = {**values, "gpu": "", "dtype": dtype, "fitted_on": note}
+        out.append(members[0].model_copy(update=update))
+    return out
 
 
-def log_errors(machine: TensorCore, rows: Rows, protocol: Protocol) -> Float64:
-    """|log(simulated / measured)| of every row."""
-    return np.abs(np.log(predict(machine, rows, protocol) / rows.latency_us))
+def _say(boards: Boards) -> None:
+    for (name, part), fit in boards.items():
+        print(f"{name} {part}: {fit.rows} rows, mean |log error| {fit.error:.4f}", flush=True)
 
 
-def _sample(rows: Rows) -> Rows:
-    half = rows.where(rows.in_fit)
-    if len(half) <= _MOST_ROWS:
-        return half
-    chosen = np.random.default_rng(_SEED).choice(len(half), _MOST_ROWS, replace=False)
-    return half.where(np.sort(chosen))
+def _of(source: BoardRows | ProtocolRows, groups: Sequence[Rows]) -> list[Rows]:
+    found = [rows for rows in groups if source.has(rows)]
+    if not found:
+        wanted = f"{source.gpu}, {source.origin}, {source.library}"
+        raise CodesignError(f"the data hold no rows of {wanted}, which a fit wants")
+    return found
 
 
-def _least(loss: Callable[[Float64], float], size: int, rounds: int) -> Float64:
-    """Nelder-Mead twice, the second time from the first's result and to the other side."""
-    best = np.zeros(size)
-    for step in (_STEP, -_STEP / 2):
-        simplex = np.vstack([best, best + step * np.eye(size)])
-        found = minimize(
-            loss,
-            best,
-            method="Nelder-Mead",
-            options={"maxfev": rounds, "initial_simplex": simplex, "adaptive": True},
+def _protocols(fit: Fit) -> list[Protocol]:
+    several = len(fit.cases) > 1
+    return [
+        case.protocol.model_copy(
+            update={
+                "gpu": case.rows.gpu,
+                "dtype": case.rows.dtype if several or case.protocol.cutlass else "",
+                "fitted_on": f"{case.rows.name}, {SPLIT}: {int(case.rows.in_fit.sum())} rows",
+            }
         )
-        best = np.asarray(found.x)
-    return best
+        for case in fit.cases
+    ]
 
 
-@dataclass(frozen=True)
-class Roofline3:
-    """The baseline: t0 + max(work / (peak rate x ec), bytes / (peak bandwidth x eb))."""
-
-    t0_us: float
-    compute: float
-    memory: float
-
-    def predict(self, machine: TensorCore, rows: Rows) -> Float64:
-        """Microseconds of every row on a machine's peak rates."""
-        work, moved = _peak_times(machine, rows)
-        return np.asarray(self.t0_us + np.maximum(work / self.compute, moved / self.memory))
-
-
-def _peak_times(machine: TensorCore, rows: Rows) -> tuple[Float64, Float64]:
-    spec, form = machine.spec, rows.form
-    _, m, n, k = rows.sizes.T.astype(np.float64)
-    size = {"fp16": 2, "bf16": 2}.get(rows.dtype, 1)
-    per_us = spec.clock_mhz * HZ_PER_MHZ / US_PER_S
-    rate = spec.sm.count * spec.mma[rows.dtype] * form.rate  # type: ignore[index]
-    moved = (m * k + form.b_share * n * k) * size + rows.c_bytes * m * n
-    return m * n * k / rate / per_us, moved / spec.dram.bytes_per_cycle / per_us
-
-
-def fit_roofline(machine: TensorCore, rows: Rows) -> Roofline3:
-    """The baseline's three numbers for one group, on the rows of the fitted half."""
-    half = _sample(rows) if rows.in_fit.any() else rows
-    start = np.log([half.latency_us.min(), 0.7, 0.8])
-
-    def read(z: Float64) -> Roofline3:
-        t0, compute, memory = np.exp(z)
-        return Roofline3(float(t0), float(compute), float(memory))
-
-    work, moved = _peak_times(machine, half)
-
-    def loss(z: Float64) -> float:
-        t0, compute, memory = np.exp(z)
-        found = t0 + np.maximum(work / compute, moved / memory)
-        return float(np.mean(np.abs(np.log(found / half.latency_us))))
-
-    found = minimize(loss, start, method="Nelder-Mead", options={"maxfev": 600})
-    return read(np.asarray(found.x))
-
-
-def main(data: Path) -> None:
-    """Print constants fitted anew to every board and pattern of a data folder, from the shipped
-    ones.
-
-    The shipped constants were fitted in this way from round numbers, group by group; starting from
-    them shows how far another pass moves them.
-    """
-    groups: dict[tuple[str, str, str, str], list[Rows]] = {}
-    for rows in read_rows(data_files(data)):
-        groups.setdefault((rows.origin, rows.library, rows.gpu, rows.pattern), []).append(rows)
-    for (origin, library, gpu, pattern), members in groups.items():
-        name = machine_name(gpu)
-        machine = None if name is None else load_arch(name)
-        if not isinstance(machine, TensorCore) or not any(m.in_fit.any() for m in members):
-            continue
-        members = [m for m in members if m.dtype in machine.spec.mma]
-        fit = fit_kernels(machine, members, protocols().find(members[0]))
-        kernels = fit.machine.spec.sparse if pattern == "2:4" else fit.machine.spec.dense
-        print(f"# {origin} {library} {gpu} {pattern}: mean |log error| {fit.error:.4f}")
-        print(kernels, fit.protocols[0], sep="\n", flush=True)
+def main(data: Path, archs: Path) -> None:
+    """Fit, and write machine files in `archs` and the two files beside this module."""
+    files = data_files(data)
+    found = calibrate(read_rows(files), read_operators(files))
+    for name in shipped_gpus():
+        write_machine(archs / f"{name}.yaml", name, found)
+    here = Path(__file__).parent
+    write_protocols(here / "gpu_protocols.yaml", found.protocols)
+    write_timers(here / "gpu_operators.yaml", found.streams.timers)
+    write_transfers(here / "gpu_transfer.yaml", found.transfers)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), Path(sys.argv[2] if len(sys.argv) > 2 else "arch_configs"))

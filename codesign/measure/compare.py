@@ -84,6 +84,28 @@ def error_rows(
         }
 
 
+def weight_rows(
+    section: str, rows: Rows, predicted: Float64, where: np.ndarray
+) -> Iterator[TableRow]:
+    """One printable row: mean errors of the single weight shapes (n, k) among the rows at
+    `where`, their median and their worst."""
+    shapes = rows.sizes[where][:, 2:]
+    if not len(shapes):
+        return
+    apart = np.abs(predicted[where] / rows.latency_us[where] - 1.0)
+    distinct, place = np.unique(shapes, axis=0, return_inverse=True)
+    means = np.array([apart[place.ravel() == i].mean() for i in range(len(distinct))])
+    worst = int(means.argmax())
+    yield {
+        "section": section,
+        "case": f"{rows.gpu} {rows.dtype} {rows.pattern}, {rows.origin}",
+        "(n, k)": len(distinct),
+        "median of them": float(np.median(means)),
+        "worst of them": float(means[worst]),
+        "at n, k": f"{distinct[worst][0]}, {distinct[worst][1]}",
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """Is one way quicker than the other, as predicted and as measured, over shapes that both

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from codesign.arch import load_arch
+from codesign.arch.tensor_core import TensorCore
 from codesign.evaluate import simulated_s
+from codesign.measure.gpu_fit import with_kernels
 from codesign.measure.suite import Group, TableRow, compare
 from codesign.trace.op import Trace
 from codesign.trace.sparsify import sparsify
@@ -30,6 +32,7 @@ class LayerClaim:
     published: float
     source: str
     dtype: str = "fp16"
+    library: str = "cuSPARSELt"
     dense_ms: float | None = None
     """The published time of the dense product, where there is one."""
     assumed: str = ""
@@ -37,17 +40,17 @@ class LayerClaim:
 
 LAYER_CLAIMS: tuple[LayerClaim, ...] = (
     LayerClaim("SparseGPT layers", "a100_sxm_80gb", (2048, 12288, 12288), "2:4", 1.79,
-               _SPARSEGPT, dense_ms=2.84),
+               _SPARSEGPT, library="CUTLASS", dense_ms=2.84),
     LayerClaim("SparseGPT layers", "a100_sxm_80gb", (2048, 49152, 12288), "2:4", 1.67,
-               _SPARSEGPT, dense_ms=10.26),
+               _SPARSEGPT, library="CUTLASS", dense_ms=10.26),
     LayerClaim("SparseGPT layers", "a100_sxm_80gb", (2048, 12288, 49152), "2:4", 1.54,
-               _SPARSEGPT, dense_ms=10.23),
-    LayerClaim("Wanda layers", "a6000", (2048, 8192, 8192), "2:4", 1.63, _WANDA, dense_ms=3.49,
-               assumed="2,048 tokens"),
-    LayerClaim("Wanda layers", "a6000", (2048, 22016, 8192), "2:4", 1.61, _WANDA, dense_ms=9.82,
-               assumed="2,048 tokens"),
-    LayerClaim("Wanda layers", "a6000", (2048, 8192, 22016), "2:4", 1.54, _WANDA, dense_ms=9.92,
-               assumed="2,048 tokens"),
+               _SPARSEGPT, library="CUTLASS", dense_ms=10.23),
+    LayerClaim("Wanda layers", "a6000", (2048, 8192, 8192), "2:4", 1.63, _WANDA, library="CUTLASS",
+               dense_ms=3.49, assumed="2,048 tokens"),
+    LayerClaim("Wanda layers", "a6000", (2048, 22016, 8192), "2:4", 1.61, _WANDA, library="CUTLASS",
+               dense_ms=9.82, assumed="2,048 tokens"),
+    LayerClaim("Wanda layers", "a6000", (2048, 8192, 22016), "2:4", 1.54, _WANDA, library="CUTLASS",
+               dense_ms=9.92, assumed="2,048 tokens"),
     *(
         LayerClaim("torchao fp8 layers", "h100_sxm", (m, 8192, 8192), "2:4", published, _TORCHAO,
                    dtype="fp8", assumed="H100 SXM; cuSPARSELt's kernels for CUTLASS's")
@@ -56,7 +59,7 @@ LAYER_CLAIMS: tuple[LayerClaim, ...] = (
     LayerClaim("cuSPARSELt 8192^3", "h100_sxm", (8192, 8192, 8192), "2:4", 1.21,
                "NVIDIA/CUDALibrarySamples issue 203: 1.20 to 1.22 by user and vendor"),
     LayerClaim("CUTLASS 16384^3", "a100_sxm_80gb", (16384, 16384, 16384), "2:4", 1.60,
-               "NVIDIA/cutlass issue 408: 302 and 484 TFLOPS"),
+               "NVIDIA/cutlass issue 408: 302 and 484 TFLOPS", library="CUTLASS"),
     LayerClaim("BLaST kernel", "h100_sxm", (2048, 53248, 16384), "block(128x128, 0.95)", 16.7,
                "abstract: 16.7x kernel speed-up at 95 % block sparsity",
                assumed="H100 for its GPU, an MLP of Llama-3.1-405B, 2,048 tokens"),
@@ -66,11 +69,20 @@ LAYER_CLAIMS: tuple[LayerClaim, ...] = (
 )  # fmt: skip
 
 
+def gpu(name: str, library: str) -> TensorCore:
+    """A machine with the 2:4 kernels of a library: only cuSPARSELt's take blocks row by row."""
+    machine = load_arch(name)
+    assert isinstance(machine, TensorCore)
+    if library == "cuSPARSELt" or machine.spec.sparse is None:
+        return machine
+    return with_kernels(machine, "sparse", {"by_rows": ()})
+
+
 def times_s(claim: LayerClaim) -> tuple[float, float]:
     """Simulated seconds of the dense and of the sparse product."""
     m, n, k = claim.shape
     dense = load_workload(f"gemm:{m},{n},{k}", dtype=claim.dtype)
-    machine = load_arch(claim.gpu)
+    machine = gpu(claim.gpu, claim.library)
     before, after = (
         simulated_s(one, machine, fidelity="tile") for one in (dense, _sparse(claim, dense))
     )

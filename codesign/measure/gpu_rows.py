@@ -131,6 +131,14 @@ class Rows:
         """Which rows belong to the half of the distinct (n, k) that constants are fitted on."""
         return np.array([is_fit(int(n), int(k)) for _, _, n, k in self.sizes], dtype=np.bool_)
 
+    def fitted_sample(self, most: int, seed: int) -> Rows:
+        """At most so many rows of the fitted half, always the same ones."""
+        half = self.where(self.in_fit)
+        if len(half) <= most:
+            return half
+        chosen = np.random.default_rng(seed).choice(len(half), most, replace=False)
+        return half.where(np.sort(chosen))
+
     def where(self, chosen: NDArray[np.bool_] | Int64) -> Rows:
         return Rows(
             self.origin, self.gpu, self.dtype, self.pattern, self.library,

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from codesign.measure.gpu_rows import Float64, Rows
+from codesign.measure.gpu_scores import scored_groups
 
 _SIDE, _MARGIN = 360.0, 48.0
 
@@ -52,8 +53,6 @@ def scatter_svg(rows: Rows, predicted: Float64) -> str:
 
 def main(data: Path, folder: Path) -> None:
     """Write one plot for each scored group of a data folder."""
-    from codesign.measure.validate_gpu import scored_groups
-
     folder.mkdir(parents=True, exist_ok=True)
     for one in scored_groups(data)[0]:
         rows = one.rows.where(one.held)

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from codesign.arch import load_arch
 from codesign.evaluate import simulated_s
-from codesign.measure.gpu_layer_claims import layer_scores
+from codesign.measure.gpu_layer_claims import gpu, layer_scores
 from codesign.measure.suite import TableRow, ValidationReport, compare, report
 from codesign.sparsity.pattern import parse_pattern
-from codesign.trace.op import Kind, Trace
+from codesign.trace.op import Kind, Op, Trace
 from codesign.trace.sparsify import sparsify
 from codesign.trace.workload import load_workload
 
@@ -37,12 +36,18 @@ class Claim:
     method: str | None = None
     target: str = "weights"
     """What is sparse: all weights, the weights of the MLPs, or the cached keys and values."""
+    library: str = "cuSPARSELt"
+    square: bool = False
+    """Whether weights with more outputs than inputs are multiplied as several square ones."""
     overrides: Mapping[str, object] = field(default_factory=dict)
     assumed: str = ""
 
 
 def _slope(workload: str, inference: float, training: float) -> list[Claim]:
-    common = {"workload": workload, "gpu": "a100_sxm_40gb", "pattern": "2:4", "source": SLOPE}
+    common = {
+        "workload": workload, "gpu": "a100_sxm_40gb", "pattern": "2:4", "source": SLOPE,
+        "square": True,
+    }  # fmt: skip
     return [
         Claim("SLoPe inference", published=inference, batch=8, **common,  # type: ignore[arg-type]
               assumed="8 sequences of 2,048 tokens"),
@@ -62,6 +67,7 @@ CLAIMS: tuple[Claim, ...] = (
     *_slope("llama3_8b", 1.35, 1.16),
     Claim(
         "PATCH", "llama2_7b", "a6000", "2:4", 1.38, "abstract: 1.18 to 1.38x end to end, A6000",
+        library="STOICC",
         assumed="all tiles 2:4, prefill of 2,048 tokens",
     ),
     Claim(
@@ -104,14 +110,23 @@ def sparse_trace(claim: Claim, trace: Trace) -> Trace:
         return replace(trace, ops=ops)
     if claim.target == "mlp":
         return sparsify(trace, {"*.mlp.*": claim.pattern}, skip_first_last=False)
-    if claim.method is not None:
-        return sparsify(trace, claim.pattern, method=claim.method)
-    return sparsify(trace, claim.pattern)
+    sparse = sparsify(trace, claim.pattern, method=claim.method)
+    if not claim.square:
+        return sparse
+    return replace(sparse, ops=tuple(_as_squares(op) for op in sparse))
+
+
+def _as_squares(op: Op) -> Op:
+    """A sparse product whose weights have more outputs than inputs, as several products in turn."""
+    parts = op.n // op.k if op.kind is Kind.GEMM and not op.b_pattern.is_dense else 1
+    if parts < 2:
+        return op
+    return replace(op, n=op.n // parts, repeats=op.repeats * parts)
 
 
 def speedup(claim: Claim) -> float:
     """Simulated time of the dense model over that of the sparse one."""
-    machine = load_arch(claim.gpu)
+    machine = gpu(claim.gpu, claim.library)
     trace = dense_trace(claim)
     dense = simulated_s(trace, machine, fidelity="tile")
     return dense / simulated_s(sparse_trace(claim, trace), machine, fidelity="tile")

@@ -10,14 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codesign.arch.gpu_kernels import SPLITS, tile_library
+from codesign.arch.gpu_kernels import SPLITS, laws, tile_library
 from codesign.kernels.tensor_core import CYCLES, DRAM_READ, choose_tiles
 from codesign.kernels.tensor_core import SPLITS as PARTS
-from tests.reference.tensor_core_twin import Constants, Gpu, Operands, least_cycles
+from tests.reference.tensor_core_twin import Constants, Gpu, Laws, Operands, least_cycles
 
 HOPPER = Gpu(132, 25e6, 4950, 2424, 1200, 232448, 1)
 AMPERE = Gpu(108, 20e6, 3830, 1446, 570, 167936, 0)
-COLD = Constants(0.85, 0.7, 2.0, 100, 20, 1100, 6000, 132 * 2048 * 0.7, 0.0, 1.0, 1.0, 4.0)
+COLD = Constants(0.85, 0.7, 2.0, 100, 20, 1100, 6000, 132 * 2048 * 0.7, 0.0, 1.0, 1.0, 0.0)
+LAWS = Laws(*laws().row())
 PLAIN = Operands(2, 2, 1, 2048, 1, 0, 32)
 SPARSE = Operands(2, 2, 0.5625, 4096, 1, 0, 1)
 
@@ -37,6 +38,7 @@ def chosen(size, gpu: Gpu, constants: Constants, operands: Operands, tiles=None)
         np.array(SPLITS, dtype=np.int64),
         np.array(astuple(gpu), dtype=np.float64),
         np.array(astuple(constants), dtype=np.float64),
+        np.array(astuple(LAWS), dtype=np.float64),
         np.array(astuple(operands), dtype=np.float64),
     )[0]
 
@@ -53,18 +55,19 @@ def cycles(size, gpu=HOPPER, constants=COLD, operands=PLAIN) -> float:
     ),
     warm=st.sampled_from([0.0, 2e7]),
     burst=st.sampled_from([1.0, 1.4]),
+    by_rows=st.sampled_from([0.0, 1.0]),
 )
 @settings(max_examples=60, deadline=None)
-def test_equals_the_plain_model(size, gpu, operands, warm, burst):
-    constants = replace(COLD, warm=warm, burst=burst, window=2e6)
-    expected = least_cycles(size, tiles_of(gpu), SPLITS, gpu, constants, operands)
+def test_equals_the_plain_model(size, gpu, operands, warm, burst, by_rows):
+    constants = replace(COLD, warm=warm, burst=burst, window=2e6, by_rows=by_rows)
+    expected = least_cycles(size, tiles_of(gpu), SPLITS, gpu, constants, LAWS, operands)
     assert cycles(size, gpu, constants, operands) == pytest.approx(expected, rel=1e-9)
 
 
 def test_equals_the_plain_model_with_given_residents():
     tiles = [(64, 64, 1), (128, 128, 1)]
     for size in [(1, 16, 4096, 8192), (1, 700, 700, 700)]:
-        expected = least_cycles(size, tiles, SPLITS, HOPPER, COLD, PLAIN)
+        expected = least_cycles(size, tiles, SPLITS, HOPPER, COLD, LAWS, PLAIN)
         found = chosen(size, HOPPER, COLD, PLAIN, tiles)[CYCLES]
         assert found == pytest.approx(expected, rel=1e-9)
 
@@ -98,6 +101,17 @@ def test_sparse_products_gain_no_more_than_two(size):
 def test_more_hardware_is_never_slower(field, size, factor):
     more = replace(HOPPER, **{field: float(int(getattr(HOPPER, field) * factor))})
     assert cycles(size, more) <= cycles(size) * (1 + 1e-9)
+
+
+def test_rows_of_tiles_read_weights_that_do_not_fit_again_and_again():
+    big, small = (1, 4096, 16384, 16384), (1, 4096, 1024, 1024)
+    by_rows = replace(COLD, by_rows=1.0)
+    tiles = [(128, 128, 1)]
+    reads = [chosen(big, AMPERE, c, PLAIN, tiles)[DRAM_READ] for c in (COLD, by_rows)]
+    rows_of_tiles = 4096 / 128
+    assert reads[1] == pytest.approx(2 * 4096 * 16384 + 2 * 16384**2 * rows_of_tiles, rel=0.01)
+    assert reads[0] < reads[1] / 5
+    assert cycles(small, AMPERE, by_rows) == cycles(small, AMPERE, COLD)
 
 
 def test_power_limits_long_runs_and_short_ones_less():

@@ -198,6 +198,55 @@ def test_the_power_model_gives_what_the_limit_leaves():
     assert load_arch("h200", {**plain, "power.limit_w": 1e6}).sustained("fp16") == 1.0
 
 
+def test_narrow_operands_draw_less_and_sparse_ones_more():
+    bare = {"dense.sustained": {}, "sparse.sustained": {}, "power.limit_w": 200}
+    machine = load_arch("h100_pcie", bare)
+    power, sparse = (
+        machine.spec.power,
+        form_of(parse_pattern("2:4"), "fp16", "fp16", sparse_mma=True),
+    )
+    held = machine.sustained("fp16", sparse) / machine.sustained("fp16")
+    assert held == pytest.approx(power.sparse_factor ** (-1 / (1 + power.exponent)))
+    assert power.mac_pj("fp8", sparse=False) == power.mac_pj("fp16", sparse=False) / 2
+    assert machine.sustained("fp8") == pytest.approx(machine.sustained("fp16"))
+
+
+def test_energy_at_the_board_is_kept_apart_from_that_of_the_devices():
+    trace = gemm(2048, 4096, 4096)
+    plain = evaluate(trace, load_arch("h200"))
+    more = evaluate(trace, load_arch("h200", {"board_energy.dram_pj_per_byte": 180}))
+    moved = plain.counters["dram_read"] + plain.counters["dram_write"]
+    assert more.energy_j == plain.energy_j
+    assert more.board_energy_j - plain.board_energy_j == pytest.approx(100e-12 * moved)
+    spec = load_arch("h200").spec
+    assert plain.board_energy_j / plain.latency_s < 1.3 * spec.power.limit_w
+    idle = spec.power.idle_w * plain.latency_s
+    assert plain.board_energy_j > idle + spec.power.mac_pj_at_1ghz * 1e-12 * plain.executed_macs
+    assert evaluate(gemm(64, 64, 64), load_arch("dense_systolic")).board_energy_j is None
+
+
+def test_tiles_of_sparse_kernels_are_no_larger_than_the_library_has():
+    machine = load_arch("rtx4090")
+    dense, sparse = (gemm(8192, 8192, 8192, p).ops[0] for p in ("dense", "2:4"))
+    assert max(max(m.tile_m, m.tile_n) for m in machine.mappings(sparse)) <= 128
+    assert machine.spec.dense.most_edge == 256
+    wide = load_arch("rtx4090", {"sparse.most_edge": 256})
+    assert wide._choice(sparse)[0] <= machine._choice(sparse)[0]
+    assert machine.mappings(dense)
+
+
+def test_passes_over_a_row_add_their_exponentials():
+    machine = load_arch("a100_sxm_80gb", {"flash_attention": False})
+    op = Op(
+        name="p", kind=Kind.SOFTMAX, phase=Phase.FORWARD, function="softmax", elements=1 << 24,
+        passes=1, alu_per_element=5, special_per_element=1, reads=1 << 24, writes=1 << 24,
+    )  # fmt: skip
+    once, thrice = (machine.stream_cycles(replace(op, passes=p)) for p in (1, 3))
+    spec = machine.spec
+    again = 2 * op.elements / (spec.sm.count * spec.sm.special_lanes)
+    assert thrice - once == pytest.approx(again, abs=2)
+
+
 @pytest.mark.parametrize("phase", ["prefill", "decode", "training"])
 def test_whole_models_run(phase):
     tokens = {"prefill": {"seq": 128}, "decode": {"context": 128}, "training": {"seq": 128}}
@@ -220,8 +269,8 @@ BOUND_BY = np.array(
     ]
 )  # fmt: skip
 """Groups, m, n, k: reads, writes, MMA, latency, a long reduction, operands as large as L2."""
-NEVER_IN_THE_WAY = {"dense.sharing", "power.sparse_factor"}
-"""At half and at twice the value something else is slower: L2 on Hopper, 2:4 power on some."""
+NEVER_IN_THE_WAY = {"dense.sharing", "sparse.sharing"}
+"""At half and at twice the value something else is slower than L2."""
 
 
 @pytest.mark.parametrize("name", ["h200", "rtx4090", "b200", "a6000"])
@@ -233,7 +282,8 @@ def test_every_constant_of_kernels_and_power_moves_some_product(name):
         found = [machine.choose(BOUND_BY, "fp16", form) for form in forms]
         return np.array([*found, machine.choose(BOUND_BY, "fp32")])
 
-    plain = load_arch(name)
+    bare = {"dense.sustained": {}, "sparse.sustained": {}}
+    plain = load_arch(name, {**bare, "power.limit_w": load_arch(name).spec.power.limit_w / 2})
     before, idle = choices(plain), set()
     for knob in knobs(plain):
         others = neighbours(plain, knob, {})

@@ -14,14 +14,8 @@ import pytest
 from codesign.arch import load_arch
 from codesign.arch.tensor_core import TensorCore
 from codesign.config import CodesignError
-from codesign.measure.calibrate import (
-    Roofline3,
-    fit_kernels,
-    fit_roofline,
-    log_errors,
-    with_kernels,
-)
-from codesign.measure.compare import decide, errors, paired
+from codesign.measure.compare import decide, errors, paired, weight_rows
+from codesign.measure.gpu_roofline import Roofline3, fit_roofline
 from codesign.measure.gpu_rows import (
     Protocol,
     Rows,
@@ -32,16 +26,10 @@ from codesign.measure.gpu_rows import (
     read_rows,
 )
 from codesign.measure.gpu_scatter import scatter_svg
+from codesign.measure.gpu_scores import scored_groups
+from codesign.measure.gpu_transfer import lent_protocol, transfers, unknown
 from codesign.measure.suite import suites
-from codesign.measure.validate_gpu import (
-    DENSE_DONORS,
-    SAMPLE,
-    SPARSE_DONORS,
-    lent,
-    run,
-    scored_groups,
-    unknown,
-)
+from codesign.measure.validate_gpu import SAMPLE, run
 
 HEADER = "gpu,dtype,pattern,library,version,m,n,k,latency_us,l2_state,source"
 ROW = "H200-SXM,fp16,dense,vLLM,0.11.0,64,4096,4096,8.7,unknown,aiconfigurator-0.4.0"
@@ -126,7 +114,6 @@ def test_a_protocol_is_that_of_the_board_and_type_before_any_other():
     assert not protocols().find(replace(rows, dtype="fp16")).cutlass
     other = protocols().find(replace(rows, gpu="B200", dtype="fp16"))
     assert (other.gpu, other.library) == ("", "vLLM")
-    assert lent(rows).offset_us == protocols().find(rows).offset_us
 
 
 def test_the_offset_adds_and_the_floor_bounds():
@@ -147,38 +134,6 @@ def test_warm_operands_and_short_bursts_only_save_time():
         assert (quicker < plain).any()
 
 
-def test_calibration_finds_constants_that_made_the_data():
-    machine = load_arch("h200")
-    slow = with_kernels(machine, False, {"read_efficiency": 0.5, "step_cycles": 1800.0})
-    rows = some_rows("H200-SXM", count=64)
-    made = replace(rows, latency_us=predict(slow, rows, PROTOCOL))
-    names = ("read_efficiency", "step_cycles")
-    fit = fit_kernels(
-        machine, [made], PROTOCOL, kernels=names, protocol=(), rates=False, rounds=200
-    )
-    assert fit.machine.spec.dense.read_efficiency == pytest.approx(0.5, rel=0.05)
-    assert fit.machine.spec.dense.step_cycles == pytest.approx(1800, rel=0.15)
-    assert fit.machine.spec.dense.sharing == machine.spec.dense.sharing
-    held = made.where(~made.in_fit)
-    before, after = (log_errors(m, held, PROTOCOL).mean() for m in (machine, fit.machine))
-    assert after < 0.02 < before
-
-
-def test_calibration_looks_at_the_fitted_half_alone():
-    machine, rows = load_arch("rtx4090"), some_rows()
-    made = replace(rows, latency_us=predict(machine, rows, PROTOCOL))
-    spoilt = made.latency_us.copy()
-    spoilt[~made.in_fit] *= 100
-    fits = [
-        fit_kernels(
-            machine, [replace(made, latency_us=us)], PROTOCOL, kernels=("step_cycles",),
-            protocol=("offset_us",), rates=False, rounds=40,
-        )
-        for us in (made.latency_us, spoilt)
-    ]  # fmt: skip
-    assert fits[0] == fits[1] or fits[0].machine.spec == fits[1].machine.spec
-
-
 def test_the_baseline_finds_its_own_numbers():
     machine, rows = load_arch("rtx4090"), some_rows(count=96)
     truth = Roofline3(4.0, 0.6, 0.8)
@@ -188,31 +143,19 @@ def test_the_baseline_finds_its_own_numbers():
 
 
 def test_an_unknown_board_keeps_its_configuration_and_nothing_that_was_fitted_to_it():
-    machine, donor = load_arch("h200"), load_arch("h100_sxm")
-    found = unknown(machine, donor, sparse=False)
-    other = machine.spec.model_copy(
+    machine, lent = load_arch("h100_pcie"), transfers().boards["h100_pcie"]
+    found = unknown(machine, lent, "sparse")
+    spoilt = machine.spec.model_copy(
         update={
-            "dense": machine.spec.dense.model_copy(update={"step_cycles": 1.0, "sustained": {}}),
+            "sparse": machine.spec.sparse.model_copy(update={"step_cycles": 1.0, "sustained": {}}),
             "power": machine.spec.power.model_copy(update={"mac_pj_at_1ghz": 99.0}),
         }
     )
-    again = unknown(TensorCore(other), donor, sparse=False)
-    assert (again.spec.dense, again.spec.power) == (found.spec.dense, found.spec.power)
-    assert found.spec.dense.step_cycles == donor.spec.dense.step_cycles
-    assert found.spec.dram == machine.spec.dram
-    same = unknown(donor, donor, sparse=False)
-    assert same.sustained("fp16") == pytest.approx(donor.sustained("fp16"))
-
-
-def test_donors_were_fitted_to_rows_of_their_own():
-    for field, donors in (("dense", DENSE_DONORS), ("sparse", SPARSE_DONORS)):
-        for board, donor in donors.items():
-            assert board != donor
-            ours, theirs = (
-                load_arch(name).spec.source_of(f"{field}.step_cycles") for name in (board, donor)
-            )
-            assert theirs.status == "measured"
-            assert ours.source != theirs.source
+    again = unknown(TensorCore(spoilt), lent, "sparse")
+    assert (again.spec.sparse, again.spec.power) == (found.spec.sparse, found.spec.power)
+    assert found.spec.sparse.step_cycles == lent.kernels["sparse"]["step_cycles"]
+    assert found.spec.sparse.sustained == {}
+    assert (found.spec.dram, found.spec.l2) == (machine.spec.dram, machine.spec.l2)
 
 
 @pytest.mark.parametrize("library", ["cuBLASLt", "cuSPARSELt"])
@@ -220,12 +163,11 @@ def test_a_lent_protocol_has_nothing_of_the_board_but_its_timer(library):
     rows = replace(some_rows("RTX-4090"), origin="vllmbench", library=library)
     listed = [p for p in protocols().protocols if (p.origin, p.library) == ("vllmbench", library)]
     others = [p for p in listed if p.gpu not in ("", rows.gpu)]
-    own = protocols().find(rows)
+    own, lent = protocols().find(rows), transfers().boards["rtx4090"]
     assert own.gpu == rows.gpu
-    assert lent(rows).offset_us == own.offset_us
-    for name in ("warm", "burst", "rate", "memory"):
-        assert getattr(lent(rows), name) == median(getattr(p, name) for p in others)
-    assert lent(rows).warm != median(p.warm for p in listed if p.gpu)
+    found = lent_protocol(rows, lent)
+    assert (found.offset_us, found.burst) == (own.offset_us, lent.bursts[library])
+    assert found.warm == median(p.warm for p in others) != own.warm
 
 
 def test_errors_and_decisions():
@@ -238,6 +180,19 @@ def test_errors_and_decisions():
     one = decide(dense, sparse)
     assert (one.shapes, one.right, one.baseline_right) == (3, 2, 2)
     assert (one.contested, one.contested_right) == (1, 0)
+
+
+def test_the_worst_single_weight_shape_is_named():
+    rows = Rows(
+        "o", "Z80", "fp16", "dense", "l",
+        np.array([(1, 8, 64, 32), (1, 16, 64, 32), (1, 8, 128, 32)]), np.array([1.0, 1.0, 2.0]),
+    )  # fmt: skip
+    predicted, everywhere = np.array([1.1, 1.3, 2.2]), np.ones(3, dtype=np.bool_)
+    (found,) = weight_rows("s", rows, predicted, everywhere)
+    assert (found["(n, k)"], found["at n, k"]) == (2, "64, 32")
+    assert found["worst of them"] == pytest.approx(0.2)
+    assert found["median of them"] == pytest.approx(0.15)
+    assert list(weight_rows("s", rows, predicted, ~everywhere)) == []
 
 
 def test_pairs_are_of_equal_shapes():

@@ -30,7 +30,21 @@ class Constants:
     warm: float
     burst: float
     window: float
+    by_rows: float
+
+
+@dataclass
+class Laws:
     overlap: float
+    warp_share: float
+    fill_share: float
+    decline: float
+    shared_rate: float
+    port_rate: float
+    stages: float
+    stages_alone: float
+    step_bytes: float
+    vector_step_bytes: float
 
 
 @dataclass
@@ -48,26 +62,26 @@ def join(x: float, y: float, exponent: float) -> float:
     return (x**exponent + y**exponent) ** (1 / exponent)
 
 
-def kept_warm(constants: Constants, moved: float) -> float:
-    share = min(1.0, constants.warm / moved)
-    return share if share == 1.0 else share**6
+def retained(kept: float, moved: float, laws: Laws) -> float:
+    share = min(1.0, kept / moved)
+    return share if share == 1.0 else share**laws.decline
 
 
 def residents(size: int) -> int:
     return next((n for limit, n in ((1024, 4), (4096, 3), (8192, 2)) if size <= limit), 1)
 
 
-def tile_cycles(size, tile, parts, gpu: Gpu, c: Constants, ops: Operands) -> float:
+def tile_cycles(size, tile, parts, gpu: Gpu, c: Constants, laws: Laws, ops: Operands) -> float:
     groups, m, n, k = size
     rows, cols, given = tile
     a, b = ops.a_size, ops.a_size * ops.b_share
     resident = given or residents(rows * cols)
-    depth = floor(128 / a)
+    depth = floor(laws.step_bytes / a)
     steps = ceil(k * ops.kept / parts / depth)
     length = steps * depth
     blocks = groups * ceil(m / rows) * ceil(n / cols) * parts
     stage = (rows * a + cols * b) * depth
-    most = 16 if given == 1 else 8
+    most = laws.stages_alone if given == 1 else laws.stages
     stages = min(most, max(2, floor(gpu.shared_bytes / stage / resident)))
     rate = ops.rate
     if gpu.warp_groups and max(rows, cols) >= 64:
@@ -79,37 +93,44 @@ def tile_cycles(size, tile, parts, gpu: Gpu, c: Constants, ops: Operands) -> flo
         warp_rows = min(64, rows // 2 if rows > 16 else rows)
         warp_cols = min(64, max(1, cols // 2))
         read = ceil(rows / warp_rows) * ceil(cols / warp_cols) * (warp_rows * a + warp_cols * b)
-        rate *= 0.65 if gpu.warp_groups else 1.0
+        rate *= laws.warp_share if gpu.warp_groups else 1.0
     filled = min(rows, m) * a + min(cols, n) * b
     waves = ceil(blocks / (gpu.multiprocessors * resident))
     many = blocks > gpu.multiprocessors
     beside = min(resident, blocks / gpu.multiprocessors) if many else 1.0
     compute = beside * rows * cols * length / rate
-    shared = beside * length * (read + filled / 2 + cols * ops.unpack) / 128
-    port = beside * length * filled / 128
+    shared = beside * length * (read + filled * laws.fill_share + cols * ops.unpack)
+    shared /= laws.shared_rate
+    port = beside * length * filled / laws.port_rate
     waiting = steps * c.step / (stages - 1)
     ends = c.prologue + beside * rows * cols * ops.c_size / c.store
-    inside = waves * (join(compute, max(shared, port, waiting), c.overlap) + ends)
+    inside = waves * (join(compute, max(shared, port, waiting), laws.overlap) + ends)
 
     a_bytes = groups * m * k * a
     b_bytes = groups * n * k * ops.kept * b
     c_bytes = groups * m * n * ops.c_size
     moved = a_bytes + b_bytes + c_bytes
-    warm = kept_warm(c, moved)
+    warm = retained(c.warm, moved, laws)
     active = min(blocks, gpu.multiprocessors * resident)
     together = max(1.0, active / parts)
     down, across = ceil(m / rows), ceil(n / cols)
     tall = min(down, max(1.0, sqrt(together * cols / rows)))
     wide = min(across, max(1.0, together / tall))
     tall = min(down, max(1.0, together / wide))
-    again_a = 1 if a_bytes < gpu.l2_bytes else ceil(across / wide)
-    again_b = 1 if b_bytes < gpu.l2_bytes else ceil(down / tall)
-    reads = min(a_bytes + b_bytes * again_b, a_bytes * again_a + b_bytes)
+    kept_a = retained(gpu.l2_bytes, a_bytes, laws)
+    kept_b = retained(gpu.l2_bytes, b_bytes, laws)
+    if c.by_rows:
+        passes = max(1.0, down * min(across, together) / together)
+        reads = a_bytes + b_bytes * (kept_b + passes * (1 - kept_b))
+    else:
+        again_a = kept_a + ceil(across / wide) * (1 - kept_a)
+        again_b = kept_b + ceil(down / tall) * (1 - kept_b)
+        reads = min(a_bytes + b_bytes * again_b, a_bytes * again_a + b_bytes)
     reading = min(gpu.dram_rate * c.read, active * (stages - 1) * stage / gpu.dram_latency)
     dram = max(0.0, reads - warm * moved) / reading
     dram += c_bytes * (1 - warm) / (gpu.dram_rate * c.write)
     l2 = blocks * length * filled / (gpu.l2_rate * c.sharing)
-    cycles = join(inside, max(l2, dram), c.overlap)
+    cycles = join(inside, max(l2, dram), laws.overlap)
     allowed = c.cap * (1 + (c.burst - 1) * c.window / (c.window + cycles))
     cycles = max(cycles, groups * m * n * k * ops.kept / allowed)
     if parts > 1:
@@ -117,22 +138,22 @@ def tile_cycles(size, tile, parts, gpu: Gpu, c: Constants, ops: Operands) -> flo
     return cycles
 
 
-def vector_cycles(size, gpu: Gpu, c: Constants, ops: Operands) -> float:
+def vector_cycles(size, gpu: Gpu, c: Constants, laws: Laws, ops: Operands) -> float:
     groups, _, n, k = size
     moved = groups * (k + n * k * ops.kept * ops.b_share) * ops.a_size + groups * n * ops.c_size
-    memory = moved * (1 - kept_warm(c, moved)) / (gpu.dram_rate * c.read)
+    memory = moved * (1 - retained(c.warm, moved, laws)) / (gpu.dram_rate * c.read)
     memory = max(memory, moved / (gpu.l2_rate * c.sharing))
-    return c.step + max(memory, ceil(k * ops.kept * ops.a_size / 2048) * c.step)
+    return c.step + max(memory, ceil(k * ops.kept * ops.a_size / laws.vector_step_bytes) * c.step)
 
 
-def least_cycles(size, tiles, splits, gpu: Gpu, c: Constants, ops: Operands) -> float:
+def least_cycles(size, tiles, splits, gpu: Gpu, c: Constants, laws: Laws, ops: Operands) -> float:
     groups, m, n, k = size
     best = inf
     for tile in tiles:
         rows, cols, given = tile
         if rows == 1:
             if m == 1:
-                best = min(best, vector_cycles(size, gpu, c, ops))
+                best = min(best, vector_cycles(size, gpu, c, laws, ops))
             continue
         too_tall, too_wide = rows >= 2 * m and rows > 64, cols >= 2 * n and cols > 64
         if len(tiles) > 3 and (too_tall or too_wide):
@@ -146,5 +167,5 @@ def least_cycles(size, tiles, splits, gpu: Gpu, c: Constants, ops: Operands) -> 
                 or blocks > 2 * gpu.multiprocessors * resident
             ):
                 break
-            best = min(best, tile_cycles(size, tile, parts, gpu, c, ops))
+            best = min(best, tile_cycles(size, tile, parts, gpu, c, laws, ops))
     return best

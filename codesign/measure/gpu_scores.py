@@ -1,0 +1,113 @@
+"""Measured products on GPUs beside their predictions and those of a fitted roofline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from codesign.arch import load_arch
+from codesign.arch.gpu_kernels import Float64
+from codesign.arch.tensor_core import TensorCore
+from codesign.config import CodesignError
+from codesign.measure.gpu_roofline import Roofline3, fit_roofline
+from codesign.measure.gpu_rows import (
+    Rows,
+    data_files,
+    machine_name,
+    predict,
+    protocols,
+    read_rows,
+)
+from codesign.measure.suite import Group, left_out
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A group of rows with its predictions; `held` are the rows that no constant was fitted on."""
+
+    rows: Rows
+    machine: TensorCore
+    predicted: Float64
+    baseline: Float64
+    held: np.ndarray
+    calibrated: bool
+
+    @property
+    def pairs(self) -> list[tuple[float, float]]:
+        here = self.held
+        return list(
+            zip(self.predicted[here].tolist(), self.rows.latency_us[here].tolist(), strict=True)
+        )
+
+
+def scored_groups(path: Path) -> tuple[list[Scored], list[Group]]:
+    """The groups of rows of a folder or file with their predictions, and those that are left out.
+
+    Raises CodesignError for a folder without such files and for faults of a file.
+    """
+    files = data_files(path) if path.is_dir() else [path]
+    if not files:
+        raise CodesignError(f"{path}: no CSV file has the columns of measured products")
+    groups = read_rows(files)
+    scored, beside = [], []
+    for rows in groups:
+        name = machine_name(rows.gpu)
+        machine = None if name is None else tensor_core(name)
+        if machine is None:
+            beside.append(left_out(rows.name, len(rows), f"no machine file for {rows.gpu}"))
+        elif rows.dtype not in machine.spec.mma:
+            beside.append(left_out(rows.name, len(rows), f"no {rows.dtype} tensor cores"))
+        elif rows.pattern == "2:4" and machine.spec.sparse is None:
+            beside.append(left_out(rows.name, len(rows), "no 2:4 tensor cores"))
+        else:
+            scored.append(_score(rows, machine, groups))
+    return scored, beside
+
+
+@cache
+def tensor_core(name: str) -> TensorCore | None:
+    """The machine of this family with a name, if that is one."""
+    machine = load_arch(name)
+    return machine if isinstance(machine, TensorCore) else None
+
+
+def is_calibrated(machine: TensorCore, rows: Rows) -> bool:
+    """Whether the kernels that run the rows, and the rate of their type, were fitted to this
+    board."""
+    field = "dense" if rows.pattern == "dense" else "sparse"
+    source = machine.spec.source_of(f"{field}.step_cycles")
+    kernels = machine.kernels(rows.form)
+    return source is not None and source.status == "measured" and rows.dtype in kernels.sustained
+
+
+def _score(rows: Rows, machine: TensorCore, groups: Sequence[Rows]) -> Scored:
+    protocol = protocols().find(rows)
+    calibrated = is_calibrated(machine, rows) and protocol.gpu == rows.gpu
+    held = ~rows.in_fit if calibrated else np.ones(len(rows), dtype=np.bool_)
+    baseline = _baseline(rows, machine, calibrated, groups)
+    return Scored(
+        rows, machine, predict(machine, rows, protocol), baseline.predict(machine, rows),
+        held, calibrated,
+    )  # fmt: skip
+
+
+def _baseline(
+    rows: Rows, machine: TensorCore, calibrated: bool, groups: Sequence[Rows]
+) -> Roofline3:
+    """The roofline fitted to the board's own fitted half, or to another board for one that is
+    unknown."""
+    if calibrated:
+        return fit_roofline(machine, rows)
+    for other in groups:
+        same = (other.origin, other.pattern, other.dtype) == (
+            rows.origin, rows.pattern, rows.dtype,
+        )  # fmt: skip
+        name = machine_name(other.gpu)
+        donor = None if name is None else tensor_core(name)
+        if same and other.gpu != rows.gpu and donor is not None and other.dtype in donor.spec.mma:
+            return fit_roofline(donor, other)
+    return fit_roofline(machine, rows)
