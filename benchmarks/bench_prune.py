@@ -11,7 +11,7 @@ import argparse
 import resource
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from benchmarks import Row
 from codesign import load_arch, load_workload
+from codesign.arch.base import AnyMachine
 from codesign.evaluate import evaluate
 from codesign.prune.registry import sparsifier
 from codesign.trace.op import Trace
@@ -110,7 +111,8 @@ def prune_layer(size: int, sequences: int, length: int) -> None:
     """Print time, memory, error and simulated latency of magnitude, Wanda and SparseGPT."""
     print(f"{size} x {size}, {sequences} x {length} calibration tokens")
     trace = load_workload(f"gemm:{length},{size},{size}")
-    dense = latencies(trace)
+    machines = {name: load_arch(name) for name in MACHINES}
+    dense = latencies(trace, machines)
     print("dense: " + ", ".join(f"{name} {1e3 * s:.4g} ms" for name, s in dense.items()))
     methods = {
         (name, pattern): sparsifier(name, pattern).attach(_layer(size))
@@ -136,7 +138,9 @@ def prune_layer(size: int, sequences: int, length: int) -> None:
         method.finish()
         found = held_out @ method.targets[0].weight.detach().t()
         error = float((found - wanted).norm() / wanted.norm())
-        ratios = {key: dense[key] / s for key, s in latencies(method.sparsify(trace)).items()}
+        ratios = {
+            key: dense[key] / s for key, s in latencies(method.sparsify(trace), machines).items()
+        }
         peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         print(
             f"{name} {pattern}: seeing tokens {seen.get(name, _Clock())}, masks and repair "
@@ -169,9 +173,9 @@ class _Clock:
         return f"{self.wall_s:.1f} s (processors {self.processor_s:.1f} s)"
 
 
-def latencies(trace: Trace) -> dict[str, float]:
+def latencies(trace: Trace, machines: Mapping[str, AnyMachine]) -> dict[str, float]:
     """Simulated seconds on each machine."""
-    return {name: evaluate(trace, load_arch(name)).latency_s for name in MACHINES}
+    return {name: evaluate(trace, machine).latency_s for name, machine in machines.items()}
 
 
 def _layer(size: int) -> nn.Linear:

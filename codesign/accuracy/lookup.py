@@ -125,7 +125,7 @@ def _badness(point: AccuracyPoint) -> float:
 
 
 def _published(name: str, method: str | None) -> list[AccuracyPoint]:
-    """The points of one block: the one that says most of the model, of dense ones before others."""
+    """The points of the block that says most of the model, N:M patterns before others."""
     blocks: dict[tuple[str, ...], list[Point]] = {}
     for point in every_point():
         if point.model == name:
@@ -145,9 +145,9 @@ def _published(name: str, method: str | None) -> list[AccuracyPoint]:
 
 
 def _says(of: Sequence[Point]) -> tuple[bool, int, int]:
-    """Whether it says how much is lost, of how many designs, how many of them N:M."""
+    """Whether it says how much is lost, of how many N:M designs, of how many designs."""
     structured = sum(isinstance(parse_pattern(p.pattern), NM) for p in of)
-    return of[0].loss is not None, len(of), structured
+    return of[0].loss is not None, structured, len(of)
 
 
 def _point(point: Point, scale: float, *, dense: bool = False) -> AccuracyPoint:

@@ -29,6 +29,16 @@ def test_published_points_of_a_workload_come_from_one_source_and_protocol() -> N
     assert (named.value, named.is_share, named.better) == (11.02, False, "lower")
 
 
+def test_of_several_protocols_one_is_taken_and_named() -> None:
+    found = [
+        accuracy_of("published", "resnet50", "rigl", f"unstructured({s})") for s in (0.8, 0.95)
+    ]
+    assert [p.citation.endswith("5x schedule") for p in found if p is not None] == [True, True]
+    gradual = accuracy_of("published", "resnet50", "gradual", "unstructured(0.8)")
+    assert gradual is not None
+    assert gradual.drop == pytest.approx(0.0016)  # a source that knows its dense model comes first
+
+
 def test_a_design_takes_points_whose_masks_it_allows() -> None:
     looser = accuracy_of("published", "resnet50", None, "unstructured(0.5)")
     assert looser is not None
