@@ -93,6 +93,30 @@ def test_what_is_stored_is_not_measured_again(tmp_path: Path) -> None:
     assert late == []
 
 
+@pytest.mark.slow
+def test_processes_measure_what_one_does(tmp_path: Path) -> None:
+    on = tasks.task("digits")
+    wanted = [
+        (on, recipe(on, "mlp", method, pattern, seed, 3))
+        for seed in range(2)
+        for method, pattern in (("dense", "dense"), ("wanda", "2:4"), ("s_ste", "2:4"))
+    ]
+    shown: list[tuple[int, int]] = []
+
+    def note(_: str, done: int, total: int) -> None:
+        shown.append((done, total))
+
+    first = RunStore(tmp_path / "one.db")
+    alone = {run.recipe.key: run for run in grid.measure(wanted, first)}
+    both = RunStore(tmp_path / "two.db")
+    together = {run.recipe.key: run for run in grid.measure(wanted, both, jobs=2, report=note)}
+    assert {key: (run.accuracy, run.loss) for key, run in alone.items()} == {
+        key: (run.accuracy, run.loss) for key, run in together.items()
+    }
+    assert shown == [(done, 6) for done in range(1, 7)]
+    assert len(both.runs()) == 6
+
+
 def test_every_part_of_a_recipe_makes_another_key() -> None:
     base = Recipe("t", "m", "x", "2:4", 0, 10)
     changed = [
