@@ -143,6 +143,7 @@ _RULES: Final = {
     "less_than_equal": "must be <= {le}",
     "multiple_of": "must be a multiple of {multiple_of}",
     "string_too_short": "must have at least {min_length} characters",
+    "string_pattern_mismatch": "must be of the form {pattern}",
     "too_short": "must have at least {min_length} entries",
     "too_long": "must have at most {max_length} entries",
     "literal_error": "must be {expected}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -66,3 +66,19 @@ def parse_limit(text: str) -> Limit:
 def total_violation(limits: tuple[Limit, ...], metrics: Mapping[str, float]) -> float:
     """Sum of what a design breaks; 0 for one that keeps every limit."""
     return sum(limit.violation(metrics) for limit in limits)
+
+
+def contradiction(limits: Sequence[Limit]) -> tuple[Limit, Limit] | None:
+    """Two limits of one figure that nothing keeps both, if there are any.
+
+    >>> contradiction([parse_limit("x <= 1"), parse_limit("y < 0"), parse_limit("x > 1")])[1].sign
+    '>'
+    """
+    for upper in limits:
+        for lower in limits:
+            if upper.figure != lower.figure or upper.sign[0] != "<" or lower.sign[0] != ">":
+                continue
+            strict = upper.sign == "<" or lower.sign == ">"
+            if upper.value < lower.value or (strict and upper.value == lower.value):
+                return upper, lower
+    return None

@@ -75,6 +75,23 @@ CASES = [
     ("executor: serial", 'executor: thread, address: "a:1"', 14, "execution.address", "ray"),
     ("executor: serial", "timeout: 3", 14, "execution.timeout", "'timeout_s'"),
     ("name: small", "name: small\nname: again", 2, "name", ""),
+    ("name: small", "name: small\noutput: /", 2, "output", "is a folder"),
+    ("area_mm2 <= 400", "area_mm2 <= 1\n  - area_mm2 >= 2", 11, "constraints", "no design keeps"),
+    ("area_mm2 <= 400", "area_mm2 <= 1\n  - area_mm2 > 1", 11, "constraints", "no design keeps"),
+    (
+        "arch.array.rows: {values: [16, 32]}",
+        'sparsity.where: {values: ["layer1*", "lay1*"]}',
+        10,
+        "sparsity.where.values.1",
+        "'lay1*'",
+    ),
+    (
+        "[16, 32]}",
+        "[16]}\n  arch.set.array.rows: {values: [8]}",
+        11,
+        "arch.set.array.rows",
+        "is set by arch.array.rows as well",
+    ),
     ("metrics:", "metrics: 3\nx:", 5, "metrics", ""),
 ]
 
