@@ -56,7 +56,7 @@ def pictures(reports: Path, out: Path) -> None:
                 if name == PICTURED:
                     page.locator(".grid-body button").first.click()
                     page.evaluate("document.getElementById('front').scrollIntoView()")
-                page.screenshot(path=out / f"{name}-{where}.jpg", type="jpeg", quality=70)
+                page.screenshot(path=out / f"{name}-{where}.jpg", type="jpeg", quality=55)
                 page.close()
         browser.close()
 

@@ -25,7 +25,7 @@ from codesign.report.study import study
 from codesign.report.tables import ops_csv, results_csv, results_json
 from tests.report.made_by_hand import HOSTILE, hostile, make_result
 
-VOID = {"meta", "link", "input", "br", "img"}
+VOID = {"meta", "link", "input", "br", "img", "wbr"}
 
 
 class Reader(HTMLParser):
@@ -55,7 +55,10 @@ class Reader(HTMLParser):
         if self.open and self.open[-1] == "script":
             self.scripts[-1] += data
         elif not (self.open and self.open[-1] == "style"):
-            self.text.append(data)
+            if self.tags and self.tags[-1][0] == "wbr" and self.text:
+                self.text[-1] += data
+            else:
+                self.text.append(data)
 
 
 def read(path: Path) -> Reader:
