@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint bench docs renew-docs wheel clean
+.PHONY: setup demo test lint bench reports docs renew-docs wheel clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -16,6 +16,11 @@ setup: $(STAMP)
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py --out reports/demo
+
+# The demo's report and one of each shipped sweep, run anew.
+reports: $(STAMP)
+	rm -rf runs/sweeps
+	$(BIN)/python examples/reports.py --stores runs/sweeps
 
 test: $(STAMP)
 	$(BIN)/codesign warmup --quiet
