@@ -57,8 +57,8 @@ SERVER_RATE = {
 }  # fmt: skip
 """Queries per second of the Server scenario, v3.0; the same logs.
 
-They come one by one at random. Batches of 16 or 32 of them are so regular that waiting, even at 95 %
-of the rate without a limit, stays well below the limits of 15 and 130 ms.
+They come one by one at random. Batches of 16 or 32 of them are so regular that waiting, even at
+95 % of the rate without a limit, stays well below the limits of 15 and 130 ms.
 """
 MIN_LATENCY_MS = {"resnet50": 9.28, "bert_large": 52.6}
 """Smallest latency of the Server scenario on S30, v3.0; the same logs."""
