@@ -84,6 +84,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "broken.db").write_bytes((folder / "toy.db").read_bytes()[:5000])
     (folder / "report.html").write_text("<!DOCTYPE html><title>r</title><p id=r>report")
     (folder / "notes.txt").write_text("secret")
+    (folder / ".hidden.db").write_text("secret")
     (folder / "out.db").symlink_to(above / "secret.db")
     (folder / "up").symlink_to(above)
     return folder

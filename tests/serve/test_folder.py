@@ -31,7 +31,7 @@ def test_a_folder_lists_its_own_files_and_finds_what_it_lists(runs: Path) -> Non
     "name",
     ["../secret.db", "up/secret.db", "out.db", "/etc/passwd", "deep/../toy.db", "./toy.db",
      "deep//er.db", "deep/er.db/", "toy.db\0", "notes.txt", "", "deep", "up/runs/toy.db",
-     "a" * 5000 + ".db", "..\\secret.db", "toy.db\n", ".db", "toy.db-wal"],
+     "a" * 5000 + ".db", "..\\secret.db", "toy.db\n", ".db", "toy.db-wal", ".hidden.db"],
 )  # fmt: skip
 def test_other_names_are_refused(runs: Path, name: str) -> None:
     with pytest.raises(RefusedError):

@@ -77,8 +77,8 @@ def test_points_are_filtered_sorted_and_compared(
     with a_page(browser, address, "/study/toy.db") as page:
         page.wait_for_selector("#chart .mark")
         assert page.locator("#chart .mark").count() == 100
-        page.fill("#filter", "area_mm2 <= 30, rows > 10, sparsity = 2:4")
-        wanted = [n for n in range(100) if 10 <= n <= 29 and n % 3 == 1]
+        page.fill("#filter", "area_mm2 <= 29, rows > 11, sparsity = 2:4")
+        wanted = [n for n in range(100) if 11 <= n <= 28 and n % 3 == 1]
         assert texts(page, "#body td:nth-child(2)") == [str(n) for n in wanted]
         assert page.inner_text("#count") == f"{len(wanted)} of 100 points"
         assert page.locator("#chart .mark").count() == len(wanted)
