@@ -30,11 +30,18 @@ class Cell:
     by_seed: Mapping[int, float]
     density: float
     """Mean density of the final model's pruned layers."""
+    losses: Mapping[int, float]
+    """Cross-entropy of held-out samples in nats, by seed."""
 
     @property
     def mean(self) -> float:
         """Mean accuracy over seeds."""
         return fmean(self.by_seed.values())
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy over seeds."""
+        return fmean(self.losses.values())
 
     @property
     def deviation(self) -> float | None:
@@ -72,7 +79,7 @@ def cells(runs: Iterable[Run]) -> list[Cell]:
         groups[what.task, what.model, what.method, what.pattern].append(run)
     found = [
         Cell(*key, of[0].timing, {r.recipe.seed: r.accuracy for r in of},
-             fmean(r.density for r in of))
+             fmean(r.density for r in of), {r.recipe.seed: r.loss for r in of})
         for key, of in groups.items()
     ]  # fmt: skip
     return sorted(
@@ -154,16 +161,21 @@ def _trained_above_one_shot(here: Sequence[Cell], where: str) -> Finding:
 
 
 def _difference(first: Cell, second: Cell) -> tuple[float, float, int] | None:
-    """Mean of the differences of equal seeds in points, its noise, seeds; None for too few.
+    """Mean of the differences of equal seeds in points, its noise, seeds; None for too few."""
+    found = _mean_difference(first.by_seed, second.by_seed)
+    return None if found is None else (100 * found[0], 100 * found[1], found[2])
 
-    Noise is half of Student's interval of the mean.
-    """
+
+def _mean_difference(
+    first: Mapping[int, float], second: Mapping[int, float]
+) -> tuple[float, float, int] | None:
+    """As `_difference` of any figure by seed; noise is half of Student's interval of the mean."""
     from scipy.stats import t
 
-    seeds = sorted(set(first.by_seed) & set(second.by_seed))
+    seeds = sorted(set(first) & set(second))
     if len(seeds) < FEWEST_SEEDS:
         return None
-    differences = [100 * (first.by_seed[s] - second.by_seed[s]) for s in seeds]
+    differences = [first[s] - second[s] for s in seeds]
     quantile = float(t.ppf((1 + CONFIDENCE) / 2, len(seeds) - 1))
     return fmean(differences), quantile * stdev(differences) / math.sqrt(len(seeds)), len(seeds)
 
@@ -172,11 +184,14 @@ def _paired(
     claim: str, where: str, first: Cell | None, second: Cell | None, *, equal: bool
 ) -> Finding:
     found = _difference(first, second) if first and second else None
-    if found is None:
+    if first is None or second is None or found is None:
         return Finding(claim, where, "not measured", "")
     mean, noise, seeds = found
     if equal:
         verdict = "found" if abs(mean) <= noise + _ROUNDING else "not found"
     else:
         verdict = "found" if mean > noise else "not found" if mean < -noise else "within noise"
-    return Finding(claim, where, verdict, f"{mean:+.2f} points, noise {noise:.2f}, {seeds} seeds")
+    detail = f"{mean:+.2f} points, noise {noise:.2f}, {seeds} seeds"
+    if (loss := _mean_difference(first.losses, second.losses)) is not None:
+        detail += f"; loss {loss[0]:+.3f} nats, noise {loss[1]:.3f}"
+    return Finding(claim, where, verdict, detail)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 from codesign.accuracy.curves import CONFIDENCE, FEWEST_SEEDS, Cell, Finding, loss_points
@@ -24,7 +24,8 @@ _HOW = (
     f"Pairs are compared by differences of equal seeds, at least {FEWEST_SEEDS}; noise is half of "
     f"Student's {CONFIDENCE:.0%} interval of the mean difference, for each comparison alone, "
     "without a correction for their number. `trained at least as good as one-shot` holds every "
-    "sparse trained method against the best one-shot one and allows for that noise.\n"
+    "sparse trained method against the best one-shot one and allows for that noise. Verdicts are "
+    "of accuracies; the differences of losses, less noisy, stand beside them.\n"
 )
 
 
@@ -154,7 +155,9 @@ def markdown(
         if not here:
             parts.append("Not measured.\n")
             continue
-        parts.append(_table(here, patterns))
+        parts.append(_table(here, patterns, _figure))
+        parts.append("Mean cross-entropy of held-out samples in nats:\n")
+        parts.append(_table(here, patterns, _loss))
     if speed_ups:
         parts += [
             "## BDWP: training speed on SAT against accuracy\n",
@@ -166,22 +169,22 @@ def markdown(
     return "\n".join(parts)
 
 
-def _table(here: Sequence[Cell], patterns: Sequence[str]) -> str:
+def _table(
+    here: Sequence[Cell], patterns: Sequence[str], figure: Callable[[Cell | None], str]
+) -> str:
     by_key = {(c.method, c.pattern): c for c in here}
     extra = [p for p in dict.fromkeys(c.pattern for c in here) if p not in (*patterns, "dense")]
     columns = [*patterns, *extra]
     lines = [f"| method | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
     if ("dense", "dense") in by_key:
-        lines.append(
-            f"| dense | {' | '.join([_figure(by_key['dense', 'dense'])] * len(columns))} |"
-        )
+        lines.append(f"| dense | {' | '.join([figure(by_key['dense', 'dense'])] * len(columns))} |")
     for method in dict.fromkeys(c.method for c in sorted(here, key=lambda c: c.method)):
         if method == "dense":
             continue
         of = [by_key.get((method, pattern)) for pattern in columns]
         known = next(c for c in of if c is not None)
         flag = " `1`" if known.timing == "one_shot" else "" if known.is_sparse else " `d`"
-        lines.append(f"| {method}{flag} | {' | '.join(map(_figure, of))} |")
+        lines.append(f"| {method}{flag} | {' | '.join(map(figure, of))} |")
     return "\n".join(lines) + "\n"
 
 
@@ -230,6 +233,10 @@ def _figure(cell: Cell | None) -> str:
         return "-"
     spread = "" if cell.deviation is None else f" ± {100 * cell.deviation:.1f}"
     return f"{100 * cell.mean:.1f}{spread} ({len(cell.by_seed)})"
+
+
+def _loss(cell: Cell | None) -> str:
+    return "-" if cell is None else f"{cell.loss:.3f}"
 
 
 def _verdicts(found: Sequence[Finding]) -> str:

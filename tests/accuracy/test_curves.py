@@ -191,7 +191,9 @@ def test_orders_are_stated_as_found() -> None:
 def test_a_mean_and_its_noise_by_hand() -> None:
     runs = [*made("ste", [0.5, 0.5, 0.5]), *made("sr_ste", [0.51, 0.53, 0.52])]
     detail = verdicts(runs)["SR-STE above plain STE"].detail
-    assert detail == "+2.00 points, noise 2.48, 3 seeds"  # 4.303 * 1 / sqrt(3)
+    assert detail == (  # 4.303 * 1 / sqrt(3); all losses are equal
+        "+2.00 points, noise 2.48, 3 seeds; loss +0.000 nats, noise 0.000"
+    )
     two = [*made("ste", [0.5, 0.5]), *made("sr_ste", [0.6, 0.6])]
     assert verdicts(two)["SR-STE above plain STE"].verdict == "not measured"
     (cell,) = curves.cells(made("ste", [0.5, 0.7]))
