@@ -203,8 +203,8 @@ GPTJ_RATE = {1: 23.2809, 4: 91.574, 8: 170.586}
 _GPTJ = {"heads": 16}
 """What turns OPT-6.7B's layers into GPT-J's: 4096 wide, 16384 inside, 16 heads; 28 of them."""
 _GPTJ_LAYERS = 28
-_PROMPT, _PIECE, _ANSWER = 896, 256, 69
-"""Tokens of a prompt, of the pieces it is taken in, and of an answer.
+_PROMPT, _ANSWER = 896, 69
+"""Tokens of a prompt and of an answer.
 
 An article has 781 words on average (arXiv 1704.04368); words and instruction are taken as 896
 tokens. The answers of the v3.1 log have 4,015,438 characters in 13,368 samples, 4.4 to a token.
@@ -215,11 +215,14 @@ _GPTJ_BATCH = 32
 
 @cache
 def gptj_rate(ratio: int) -> float:
-    """Samples per second of one chip: prompts in pieces, then answers step by step."""
+    """Samples per second of one chip: each prompt, then all answers step by step.
+
+    The cores share every layer's outputs, as the harness sets them (v3.1, device_gptj.cpp).
+    """
+    machine = load_arch("s4", {"mode": "broadcast"})
 
     def seconds(**size: Any) -> float:
         """A pass of all layers, extrapolated from one and two."""
-        machine = load_arch("s4")
         one, two = (
             load_workload("opt_6_7b", dtype="int8", overrides={**_GPTJ, "depth": depth}, **size)
             for depth in (1, 2)
@@ -227,9 +230,7 @@ def gptj_rate(ratio: int) -> float:
         first, both = (simulated_s(sparse(trace, ratio), machine) for trace in (one, two))
         return first + (_GPTJ_LAYERS - 1) * (both - first)
 
-    cores = load_arch("s4").spec.cores
-    pieces = _GPTJ_BATCH // cores * _PROMPT / _PIECE
-    prompts = pieces * seconds(phase="prefill", batch=cores, seq=_PIECE)
+    prompts = _GPTJ_BATCH * seconds(phase="prefill", batch=1, seq=_PROMPT)
     step = seconds(phase="decode", batch=_GPTJ_BATCH, context=_PROMPT + _ANSWER // 2)
     return float(_GPTJ_BATCH / (prompts + _ANSWER * step))
 
