@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from codesign.accuracy.lookup import STORE
 from codesign.cli import options
 from codesign.cli.console import print_json, show, table
 from codesign.cli.progress import progress_bar
@@ -19,9 +18,17 @@ from codesign.cli.suggest import Count, VerbGroup
 if TYPE_CHECKING:
     from codesign.accuracy.train import Run
 
+
+def _shared_store(_: click.Context, __: click.Parameter, given: Path | None) -> Path:
+    from codesign.accuracy.lookup import STORE
+
+    return given or STORE
+
+
 store_option = click.option(
-    "--store", type=click.Path(dir_okay=False, path_type=Path), default=STORE, metavar="FILE",
-    show_default=True, help="The SQLite file of runs; what it has is not measured again.",
+    "--store", type=click.Path(dir_okay=False, path_type=Path), callback=_shared_store,
+    metavar="FILE", show_default="runs/accuracy.db",
+    help="The SQLite file of runs; what it has is not measured again.",
 )  # fmt: skip
 
 model_option = click.option(

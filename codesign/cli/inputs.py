@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from codesign.cli.options import Placement, Size
 if TYPE_CHECKING:
     from codesign.arch.base import AnyMachine
     from codesign.evaluate import Chooser
+    from codesign.metrics.result import Result
     from codesign.report.cases import Case
     from codesign.trace.op import Trace
     from codesign.trace.recipe import Recipe
@@ -157,6 +158,23 @@ def read_mapper(mapper: str, objective: str, budget: int) -> Chooser | None:
     from codesign.metrics.objective import chooser
 
     return chooser(mapper, objective, budget)  # type: ignore[arg-type]
+
+
+def read_evaluate(timeline: Path | None, *, quiet: bool) -> Callable[..., Result]:
+    """The evaluation of a trace, which also writes a timeline where a file is named."""
+    if timeline is None:
+        from codesign.evaluate import evaluate
+
+        return evaluate
+    from codesign.report.perfetto import evaluate_into
+
+    def told(*run: Any, **how: Any) -> Result:
+        result, held = evaluate_into(timeline, *run, **how)
+        if not quiet:
+            click.echo(f"timeline: {timeline}, {held}; open it at ui.perfetto.dev", err=True)
+        return result
+
+    return told
 
 
 def leave_report(cases: Sequence[Case], folder: Path, *, quiet: bool, **told: Any) -> None:

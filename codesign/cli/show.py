@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from statistics import geometric_mean
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -40,6 +41,11 @@ if TYPE_CHECKING:
 @click.option(
     "--iso", type=OneOf("area", "power", what="budget"), help="Machines at equal area or power."
 )
+@click.option(
+    "--against",
+    metavar="PATH=VALUE",
+    help="How many times better designs are than those with this value (sparsity=dense).",
+)
 @click.option("--csv", "csv", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
 @click.option("--parquet", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
 @options.as_json
@@ -54,6 +60,7 @@ def command(
     importance: bool,
     sensitivity: bool,
     iso: str | None,
+    against: str | None,
     csv: Path | None,
     parquet: Path | None,
     as_json: bool,
@@ -81,6 +88,8 @@ def command(
         _importance(analysis.importance(rows, study), study, as_json=as_json)
     elif iso is not None:
         _iso(analysis.normalised(rows, study, iso), iso, as_json=as_json)
+    elif against is not None:
+        _against(analysis.against(found, study, against), study, against, top, as_json=as_json)
     elif as_json:
         print_json({"study": study.name, "points": [_plain(row) for row in found]})
     elif failed:
@@ -185,3 +194,34 @@ def _iso(rows: Sequence[dict[str, object]], budget: str, *, as_json: bool) -> No
             f"{row['ratio']:.3f}", str(row["best"]),
         )  # fmt: skip
     show(grid)
+
+
+def _against(
+    rows: Sequence[dict[str, Any]], study: Study, choice: str, top: int, *, as_json: bool
+) -> None:
+    if as_json:
+        print_json({"against": choice, "rows": list(rows)})
+        return
+    parameters = list(study.parameters)
+    short = [path.removeprefix("arch.").removeprefix("workload.") for path in parameters]
+    grid = table("point", *short, *study.metrics, left=1 + len(parameters))
+    for row in rows[:top]:
+        values = [str(row["values"].get(path, "-")) for path in parameters]
+        better = [_times(row["times_better"].get(name)) for name in study.metrics]
+        grid.add_row(str(row["number"]), *values, *better)
+    show(grid)
+    if len(rows) > top:
+        show(f"and {len(rows) - top:,} more; --top shows them")
+    show(f"times better than the same design with {choice}; below 1 it is worse")
+    for name in study.metrics:
+        found = [row["times_better"][name] for row in rows if name in row["times_better"]]
+        if found:
+            wins = sum(value > 1 for value in found)
+            show(
+                f"{name}: better in {wins:,} of {len(found):,}, "
+                f"{geometric_mean(found):.3f} times in the geometric mean"
+            )
+
+
+def _times(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -67,12 +67,10 @@ def command(
     timeline = inputs.output_file(timeline)
     machine = inputs.read_machine(arch, assignments)
     trace = inputs.make_sparse(inputs.read_trace(workload, size), sparsity, placement)
-    from codesign.arch.base import Fidelity
-    from codesign.evaluate import account, run
-
     chooser = inputs.read_mapper(mapper, objective, budget)
+    evaluate = inputs.read_evaluate(timeline, quiet=quiet)
     with progress_bar(quiet=quiet) as progress:
-        lowered, steps, first = run(
+        result = evaluate(
             trace,
             machine,
             fidelity=fidelity,
@@ -80,18 +78,11 @@ def command(
             chooser=chooser,
             progress=progress,
         )
-    result = account(trace, machine, Fidelity(fidelity), seed, lowered, steps, first)
     if as_json:
         print_json(result.to_dict())
     else:
         sizes = {key: trace.meta.get(key) for key in ("batch", "seq", "context")}
         _show(result, sizes, per_op=per_op, assumptions=assumptions)
-    if timeline is not None:
-        from codesign.report.perfetto import write_timeline
-
-        held = write_timeline(timeline, result, machine, steps, first)
-        if not quiet:
-            click.echo(f"timeline: {timeline}, {held}; open it at ui.perfetto.dev", err=True)
     if folder is None and timeline is None and not as_json:
         next_step("-o FOLDER leaves a report, --timeline FILE a trace of every unit", quiet=quiet)
     if folder is not None:

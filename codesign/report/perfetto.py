@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from codesign.arch.base import AnyMachine
+from codesign.arch.base import AnyMachine, Fidelity
 from codesign.config import CodesignError
+from codesign.evaluate import account, run
 from codesign.metrics.result import Result
 from codesign.schedule.program import MARKER, Int64
 from codesign.sim import Timeline
+from codesign.trace.op import Trace
 from codesign.units import HZ_PER_MHZ
 
 Event = dict[str, Any]
@@ -24,6 +26,23 @@ _SAMPLES = 2_000
 _OPERATORS, _UNITS = 1, 2
 _FIRST_THREAD = 11
 """A thread whose number is its process's would be shown as the main one."""
+
+
+def evaluate_into(
+    path: Path,
+    trace: Trace,
+    machine: AnyMachine,
+    *,
+    fidelity: Fidelity | str = Fidelity.ROW,
+    seed: int = 0,
+    **how: Any,
+) -> tuple[Result, str]:
+    """As `codesign.evaluate`, and the run's timeline in a file: the result and what the file
+    holds.
+    """
+    lowered, timeline, first = run(trace, machine, fidelity=fidelity, seed=seed, **how)
+    result = account(trace, machine, Fidelity(fidelity), seed, lowered, timeline, first)
+    return result, write_timeline(path, result, machine, timeline, first)
 
 
 def write_timeline(
