@@ -249,10 +249,18 @@ def validation(results: Sequence[Result]) -> Validation:
     """What the package's own comparisons say of the machines of some results."""
     families = list(dict.fromkeys(result.machine for result in results))
     rows = about(families)
-    suites = list(dict.fromkeys(one.suite for one in rows))
+    kinds = list(dict.fromkeys(one.suite for one in rows))
+    by_group = len(kinds) == 1 and len(rows) <= len(PALETTE)
+    if by_group:
+        kinds = [q.one_line(one.name, 60) for one in rows]
     spots = [
-        Spot(theirs, ours / theirs, suites.index(one.suite), _compared_text(one, ours, theirs))
-        for one in rows
+        Spot(
+            theirs,
+            ours / theirs,
+            i if by_group else kinds.index(one.suite),
+            _compared_text(one, ours, theirs),
+        )
+        for i, one in enumerate(rows)
         for ours, theirs in one.pairs
         if ours > 0 and theirs > 0
     ]
@@ -266,7 +274,7 @@ def validation(results: Sequence[Result]) -> Validation:
             spots,
             Axis("published or measured, in the row's unit"),
             Axis("simulated over theirs"),
-            kinds=suites,
+            kinds=kinds,
             levels=(1.0, 1 + NEAR, 1 - NEAR),
         )
     covered = {family for one in rows for family in one.families}

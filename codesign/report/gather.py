@@ -108,6 +108,9 @@ def _take_store(found: Material, run: Path, point: int | None, closely: bool) ->
             for what, row in picked(listed, group)
         ]
         names, picks = [name for name, _ in chosen], [row for _, row in chosen]
+        archs = [q.one_line(str(row.config["arch"]["name"]), 40) for row in picks]
+        if len(set(archs)) > 1:
+            names = [f"{name} · {arch}" for name, arch in zip(names, archs, strict=True)]
         cases = again(store, study, picks)
     if other := differing(picks, cases):
         found.remarks.append(

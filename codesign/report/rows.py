@@ -155,16 +155,15 @@ def _accuracy_cell(result: Result, point: AccuracyPoint | None) -> Cell:
 
 def accuracy_notes(points: Iterable[AccuracyPoint]) -> tuple[AccuracyNote, ...]:
     """Each source of accuracies once."""
-    found = {
-        AccuracyNote(
-            f"{point.model}, {point.method} {point.pattern}: {point.metric}",
-            point.kind,
-            point.citation,
-            point.note,
-        ): None
-        for point in points
-    }
-    return tuple(found)
+    found: dict[tuple[str, str, str, str, str], list[str]] = {}
+    for point in points:
+        source = point.model, point.metric, point.kind, point.citation, point.note
+        of = "dense" if point.pattern == "dense" else f"{point.pattern} by {point.method}"
+        found.setdefault(source, []).append(of)
+    return tuple(
+        AccuracyNote(f"{model}, {metric}: {', '.join(dict.fromkeys(of))}", kind, citation, note)
+        for (model, metric, kind, citation, note), of in found.items()
+    )
 
 
 def slowest(run: Run, most: int = 10) -> tuple[OpRow, ...]:
