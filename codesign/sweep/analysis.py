@@ -184,6 +184,45 @@ def normalised(rows: Sequence[Row], study: Study, budget: str) -> list[dict[str,
     ]
 
 
+def against(rows: Sequence[Row], study: Study, choice: str) -> list[dict[str, Any]]:
+    """Designs over those that differ from them in one parameter only, and have `PATH=VALUE` there.
+
+    Each has its values, and for each metric how many times better it is than its other half: above
+    1 it is better, whether the metric is minimised or maximised. Raises CodesignError for a path
+    that is no parameter and for a value that no design has.
+    """
+    path, _, value = choice.partition("=")
+    if path not in study.parameters:
+        near = did_you_mean(path, list(study.parameters))
+        hint = f"did you mean {near!r}?" if near else f"there are {', '.join(study.parameters)}"
+        raise CodesignError(f"{path[:60]!r} is no parameter of the study; {hint}")
+    good = [row for row in rows if row.error is None and path in row.values]
+    base: dict[tuple[object, ...], Row] = {}
+    for row in good:
+        if str(row.values[path]) == value:
+            base[_rest(row, path)] = row
+    if not base:
+        there = sorted({str(row.values[path]) for row in good})
+        raise CodesignError(f"no design has {path}={value[:60]}; there are {', '.join(there[:20])}")
+    out = []
+    for row in good:
+        other = base.get(_rest(row, path))
+        if other is None or other is row:
+            continue
+        better = {}
+        for name, goal in study.metrics.items():
+            ours, theirs = row.metrics.get(name), other.metrics.get(name)
+            if ours and theirs:
+                better[name] = theirs / ours if goal == "minimize" else ours / theirs
+        out.append({"number": row.number, "values": dict(row.values), "times_better": better})
+    return out
+
+
+def _rest(row: Row, path: str) -> tuple[object, ...]:
+    others = ((name, value) for name, value in row.values.items() if name != path)
+    return (row.fidelity, *others)
+
+
 def sensitivity(store: Store, study: Study) -> list[dict[str, Any]]:
     """What halving and doubling each doubtful number does to the order of the points.
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from codesign.cli import main
+from codesign.config import CodesignError
 from codesign.sweep import analysis
 from codesign.sweep.check import read_study
 from codesign.sweep.pareto import costs, front
@@ -96,6 +97,25 @@ def test_machines_are_compared_at_one_budget(store: Store, budget: str) -> None:
     )
     assert rows[0]["ratio"] == 1.0
     assert 0 < float(str(rows[1]["ratio"])) <= 1
+
+
+def test_designs_are_compared_with_their_other_half(store: Store) -> None:
+    """A quarter of the clock: four times the latency on compute, and the same area."""
+    rows = _shown(store, "--against", "arch.clock_mhz=100", "--fidelity", "tile")["rows"]
+    tile = {row.number: row for row in _good(store, "tile")}
+    assert len(rows) == len(tile) // 2
+    for row in rows:
+        own = tile[row["number"]]
+        (half,) = [
+            other for other in tile.values()
+            if other.values == {**own.values, "arch.clock_mhz": 100}
+        ]  # fmt: skip
+        expected = half.metrics["latency_s"] / own.metrics["latency_s"]
+        assert row["times_better"] == {"latency_s": expected, "area_mm2": 1.0}
+        assert 1 < expected <= 4
+    for wrong, said in (("arch.clock=1", "arch.clock_mhz"), ("arch.clock_mhz=7", "100, 400")):
+        with pytest.raises(CodesignError, match=said):
+            analysis.against(list(tile.values()), stored_study(store), wrong)
 
 
 def test_a_doubtful_number_that_decides_is_told_first(store: Store) -> None:
