@@ -96,7 +96,7 @@ def fit_protocol(source: ProtocolRows, boards: Boards, groups: Sequence[Rows]) -
     neutral = {"burst": 1.0, "warm": 0.0}
     start = {
         name: value if name in source.fields else neutral[name]
-        for name, value in settings().start.protocol.items()
+        for name, value in {**settings().start.protocol, **source.start}.items()
     }
     protocol = Protocol(
         origin=source.origin, library=source.library, cutlass=source.cutlass, floor_us=floor,

@@ -65,6 +65,8 @@ class ProtocolRows(Source):
     """Rows that say how another origin timed a calibrated machine."""
 
     fields: tuple[str, ...]
+    start: dict[str, float] = Field(default_factory=dict)
+    """Round numbers in place of those of `Start.protocol`."""
     cutlass: bool = False
     rates: bool = False
     floor: bool = False
