@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import codesign
 from codesign.arch.base import Fidelity, Sparse
@@ -14,6 +16,7 @@ from codesign.evaluate import evaluate, sampled_mask
 from codesign.sparsity.mask import Mask
 from codesign.trace.sparsify import sparsify
 from codesign.trace.workload import load_workload
+from tests.reference import block_core_twin
 
 WIDE_OPEN = {"dram.bytes_per_cycle": 1e6, "dram.latency_cycles": 0}
 
@@ -60,6 +63,29 @@ def test_two_precisions_take_the_longer_path_of_the_slowest_bank() -> None:
         for bank in range(2):
             each = [max(int(h), -(-(32 - int(h)) // 2)) for h in counts[block, :, bank]]
             assert slots[block, bank] == max(each)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.integers(1, 3), st.integers(1, 40), st.integers(2, 70), st.sampled_from((0.0, 0.1, 0.5)),
+    st.sampled_from(("skipped", "narrow")), st.integers(1, 3), st.integers(0, 99),
+)  # fmt: skip
+def test_groups_take_the_cycles_of_the_stepped_columns_and_give_the_product(
+    m: int, n: int, k: int, density: float, unkept: str, narrow: int, seed: int
+) -> None:
+    """Skipped groups lose the dropped weights' products, narrow ones lose none."""
+    changes = {"array.unkept": unkept, "array.two_precision.narrow_per_cycle": narrow}
+    machine = core(**changes)
+    op = replace(layer("block(16x16, 0.5)").ops[0], m=m, n=n, k=k)
+    rng = np.random.default_rng(seed)
+    a, w = rng.integers(-7, 8, (m, k)), rng.integers(-7, 8, (n, k))
+    keep = rng.random((n, k)) < density
+    lanes = machine.lanes(op, Sparse(Mask.from_dense(keep)), Fidelity.ROW)
+    c, cycles = block_core_twin.run(
+        a.tolist(), w.tolist(), keep.tolist(), machine.spec.array.cols, lanes.group, unkept, narrow
+    )
+    assert lanes.slots[0].tolist() == cycles
+    assert c == (a @ (w * keep if unkept == "skipped" else w).T).tolist()
 
 
 def test_balanced_banks_run_twice_as_fast_as_wide_ones() -> None:
