@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS points (
     trace_fingerprint TEXT NOT NULL,
     version TEXT NOT NULL,
     stored_at REAL NOT NULL
-) WITHOUT ROWID;
+);
 """
 _COLUMNS = (
     "key", "number", "fidelity", '"values"', "config", "metrics", "error", "seed", "duration_s",
