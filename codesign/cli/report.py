@@ -34,6 +34,7 @@ from codesign.cli.suggest import Count
     is_flag=True,
     help="Leave out what doubtful numbers do; a sweep's report is then made faster.",
 )
+@click.option("--png", is_flag=True, help="Figures of Markdown as PNG; needs a Chromium.")
 @options.quiet
 def command(
     runs: tuple[Path, ...],
@@ -41,6 +42,7 @@ def command(
     title: str | None,
     baseline: int | None,
     no_sensitivity: bool,
+    png: bool,
     quiet: bool,
 ) -> None:
     """Make a report of one or several runs.
@@ -56,7 +58,7 @@ def command(
     found = gather(runs, point=baseline if stores else None, closely=not no_sensitivity)
     first = 0 if stores or baseline is None else baseline
     told = found.options(title, first, [command_line()])
-    files = write(found, output, told)
+    files = write(found, output, told, png=png)
     if not quiet:
         from codesign.report.page import page
 

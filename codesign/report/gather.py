@@ -146,20 +146,21 @@ def _known(goals: Mapping[str, str]) -> dict[str, str]:
     return kept or {"latency_s": "minimize"}
 
 
-def write(found: Material, out: Path, options: Options) -> list[Path]:
+def write(found: Material, out: Path, options: Options, *, png: bool = False) -> list[Path]:
     """Write the report in the form that the name's ending asks for, or all forms into a folder.
 
-    Returns the files written, the one to open first. Raises CodesignError for another ending.
+    With `png` the figures of Markdown are PNG. Returns the files written, the one to open first.
+    Raises CodesignError for another ending.
     """
     if not out.suffix:
         return [
             file
             for name in ("index.html", "report.md", "results.json", "results.csv")
-            for file in write(found, out / name, options)
+            for file in write(found, out / name, options, png=png)
         ]
     writers: dict[str, Callable[[], object]] = {
         ".html": lambda: write_report(found.results, out, **options),
-        ".md": lambda: write_markdown(found.results, out, **options),
+        ".md": lambda: write_markdown(found.results, out, png=png, **options),
         ".csv": lambda: _write_csv(found, out),
         ".json": lambda: out.write_text(as_json(found), encoding="utf-8"),
     }

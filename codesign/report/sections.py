@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,15 +85,7 @@ def speedups(found: Study) -> Figure:
     for scenario in found.scenarios:
         speed = {run.label: scenario.speedup_over_baseline(run) for run in scenario.runs}
         values = [speed.get(label, math.nan) for label in labels]
-        best = scenario.best(LATENCY)
-        columns.append(
-            Column(
-                scenario.title,
-                values,
-                [q.ratio(v) for v in values],
-                [labels.index(label) for label in best],
-            )
-        )
+        columns.append(_ratios(scenario.title, labels, values, scenario.best(LATENCY)))
     return figures.bars(
         "speedup",
         "Speed relative to the baseline",
@@ -105,21 +97,22 @@ def speedups(found: Study) -> Figure:
     )
 
 
+def _ratios(
+    title: str, labels: Sequence[str], values: Sequence[float], best: Collection[str]
+) -> Column:
+    """A panel of ratios to the baseline; the runs named in `best` are marked."""
+    return Column(
+        title, values, [q.ratio(v) for v in values], [labels.index(label) for label in best]
+    )
+
+
 def comparison(found: Study, scenario: Scenario, prefix: str) -> Figure:
     """Latency, energy, energy-delay product and area over those of the baseline."""
     labels = [run.label for run in scenario.runs]
     columns = []
     for metric in METRICS:
         values = [scenario.ratio(run, metric) for run in scenario.runs]
-        best = scenario.best(metric)
-        columns.append(
-            Column(
-                metric.name,
-                values,
-                [q.ratio(v) for v in values],
-                [labels.index(label) for label in best],
-            )
-        )
+        columns.append(_ratios(metric.name, labels, values, scenario.best(metric)))
     return figures.bars(
         f"{prefix}-comparison",
         f"{scenario.title}: relative to {scenario.baseline.label}",

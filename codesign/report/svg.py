@@ -63,10 +63,16 @@ class Figure:
     wide: str
     narrow: str
 
+    @property
+    def size_px(self) -> tuple[str, str]:
+        """Width and height of the wide drawing."""
+        width, height = self.wide.partition('viewBox="')[2].partition('"')[0].split()[2:]
+        return width, height
+
     def standalone(self) -> str:
         """The wide drawing as a file of its own, on white."""
         head, _, body = self.wide.partition(">")
-        width, height = head.partition('viewBox="')[2].partition('"')[0].split()[2:]
+        width, height = self.size_px
         return (
             '<?xml version="1.0" encoding="UTF-8"?>\n'
             f'{head} width="{width}" height="{height}">'

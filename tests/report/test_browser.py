@@ -26,6 +26,8 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
 ]
 SECTIONS = 16
+PAPER_PX = 720
+"""A4 without its margins, in pixels of 1/96 inch."""
 
 
 @pytest.fixture(scope="module")
@@ -272,8 +274,9 @@ def test_paper_shows_all_comparisons_and_no_controls(
     browser: Any, results: list[Result], tmp_path: Path
 ) -> None:
     report = write_report(results, tmp_path / "r.html", title="Toys")
-    with reading(browser, report) as page:
+    with reading(browser, report, width=PAPER_PX) as page:
         page.emulate_media(media="print")
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
         assert page.locator(".scenario:visible").count() == page.locator(".scenario").count()
         assert page.locator(".pick:visible, .bar:visible").count() == 0
 
