@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.command("show")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--pareto", is_flag=True, help="Only the front, with its knee and hypervolume.")
+@click.option("--by", metavar="PATH", help="With --pareto: a front for each value of a parameter.")
 @click.option(
     "--where",
     "wheres",
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 def command(
     run: Path,
     pareto: bool,
+    by: str | None,
     wheres: tuple[str, ...],
     sort: str | None,
     top: int,
@@ -67,7 +69,7 @@ def command(
 ) -> None:
     """Show the points that a sweep has stored."""
     from codesign.sweep import analysis
-    from codesign.sweep.run import front_of, stored_study
+    from codesign.sweep.run import stored_study
     from codesign.sweep.store import Store, write_csv, write_parquet
 
     with Store(run, create=False) as store:
@@ -79,7 +81,8 @@ def command(
             return
     found = analysis.chosen(rows, wheres, sort, failed=failed)
     if pareto:
-        found = front_of(analysis.finest(found, rows), study)
+        fronts = analysis.fronts(analysis.finest(found, rows), study, by)
+        found = [row for front in fronts for row in front]
     if csv is not None:
         write_csv(found, csv)
     if parquet is not None:
@@ -100,7 +103,7 @@ def command(
         show(front_table(found[:top], study))
         if len(found) > top:
             show(f"and {len(found) - top:,} more; --top shows them")
-        if pareto and found:
+        if pareto and found and by is None:
             _front_facts(found, rows, study)
 
 

@@ -77,6 +77,27 @@ def finest(some: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
     return [row for row in some if row.fidelity == best] or list(some)
 
 
+def fronts(rows: Sequence[Row], study: Study, by: str | None = None) -> list[list[Row]]:
+    """The front of some rows, or one for each value of a parameter, in the order of the file.
+
+    Raises CodesignError for a path that is no parameter.
+    """
+    if by is None:
+        return [front_of(rows, study)]
+    _require_parameter(study, by)
+    own: dict[object, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: row.number):
+        own.setdefault(row.values.get(by), []).append(row)
+    return [front_of(some, study) for some in own.values()]
+
+
+def _require_parameter(study: Study, path: str) -> None:
+    if path not in study.parameters:
+        near = did_you_mean(path, list(study.parameters))
+        hint = f"did you mean {near!r}?" if near else f"there are {', '.join(study.parameters)}"
+        raise CodesignError(f"{path[:60]!r} is no parameter of the study; {hint}")
+
+
 def knee_of(rows: Sequence[Row], study: Study) -> Row | None:
     """The row of a front that gives up least of every metric at once."""
     place = knee(costs([row.metrics for row in rows], study.metrics), list(range(len(rows))))
@@ -192,10 +213,7 @@ def against(rows: Sequence[Row], study: Study, choice: str) -> list[dict[str, An
     that is no parameter and for a value that no design has.
     """
     path, _, value = choice.partition("=")
-    if path not in study.parameters:
-        near = did_you_mean(path, list(study.parameters))
-        hint = f"did you mean {near!r}?" if near else f"there are {', '.join(study.parameters)}"
-        raise CodesignError(f"{path[:60]!r} is no parameter of the study; {hint}")
+    _require_parameter(study, path)
     good = [row for row in rows if row.error is None and path in row.values]
     base: dict[tuple[object, ...], Row] = {}
     for row in good:

@@ -70,6 +70,20 @@ def test_the_front_is_one_of_the_promoted_points(store: Store) -> None:
     assert {point["fidelity"] for point in points} == {"row"}
 
 
+def test_a_front_for_each_machine(store: Store) -> None:
+    """Each of its own points alone, in the order of the file."""
+    tile = _good(store, "tile")
+    points = _shown(store, "--pareto", "--by", "arch", "--fidelity", "tile")["points"]
+    expected = [
+        row.key
+        for name in ("sat", "dense_systolic")
+        for row in front_of([r for r in tile if r.values["arch"] == name], stored_study(store))
+    ]
+    assert [point["key"] for point in points] == expected
+    with pytest.raises(CodesignError, match="did you mean 'arch'"):
+        analysis.fronts(tile, stored_study(store), "arc")
+
+
 def test_importance_is_a_share_of_variance(store: Store) -> None:
     """Area does not depend on the clock at all, and everything on something."""
     shares = _shown(store, "--importance")["importance"]
