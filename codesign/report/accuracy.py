@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
@@ -241,9 +242,15 @@ def _loss(cell: Cell | None) -> str:
 
 def _verdicts(found: Sequence[Finding]) -> str:
     shown = [f for f in found if f.verdict != "not measured"]
-    lines = ["| claim | where | as found | detail |", "|---|---|---|---|"]
-    lines += [f"| {f.claim} | {f.where} | {f.verdict} | {f.detail} |" for f in shown]
+    counts = Counter((f.claim, f.verdict) for f in shown)
+    summary = []
+    for claim in dict.fromkeys(f.claim for f in shown):
+        said = [f"{n} {verdict}" for (which, verdict), n in counts.items() if which == claim]
+        summary.append(f"- {claim}: {', '.join(said)}.")
+    lines = [
+        _HOW, *summary, "", "| claim | where | as found | detail |", "|---|---|---|---|",
+        *(f"| {f.claim} | {f.where} | {f.verdict} | {f.detail} |" for f in shown),
+    ]  # fmt: skip
     lacking = len(found) - len(shown)
-    lines.insert(0, _HOW)
     tail = f"\n{lacking} comparisons are not measured yet.\n" if lacking else ""
     return "\n".join(lines) + "\n" + tail

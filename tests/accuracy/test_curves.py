@@ -183,6 +183,11 @@ def test_orders_are_stated_as_found() -> None:
     assert "3 of 5" in trained.detail
     assert "1 more are within noise" in trained.detail
     assert trained.detail.endswith("below: s_ste 71.0 %")
+    page = markdown(
+        [], list(found.values()), {}, wanted=0, models=[], patterns=["1:8"], speed_ups={}
+    )
+    assert "- trained at least as good as one-shot: 1 not found." in page
+    assert "- SR-STE above plain STE: 1 found." in page
     noisy = verdicts([*made("ste", [0.8, 0.9, 0.85]), *made("sr_ste", [0.9, 0.81, 0.85])])
     assert noisy["SR-STE above plain STE"].verdict == "within noise"
     assert noisy["BDWP within noise of SR-STE"].verdict == "not measured"
