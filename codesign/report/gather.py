@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from codesign.accuracy import AccuracyPoint, accuracy_of
@@ -17,9 +17,10 @@ from codesign.report.html import write_report
 from codesign.report.markdown import write_markdown
 from codesign.report.page import Options
 from codesign.report.points import points
-from codesign.report.stored import read_details, read_results
+from codesign.report.stored import details_json, read_details, read_results
 from codesign.report.sweep_part import SweepPart, detailed, picked, sweep_part
 from codesign.report.tables import cell, results_csv, results_json
+from codesign.report.validation import about
 from codesign.sweep.run import stored_study
 from codesign.sweep.store import Row, Store, write_csv
 
@@ -201,12 +202,16 @@ def _printable(row: Row) -> Row:
 
 
 def as_json(found: Material) -> str:
-    """Results without their operators, and what each study says."""
+    """Results without their operators, what was looked at closely, and what each study says."""
     return (
         json.dumps(
             {
                 "results": json.loads(results_json(found.results, with_ops=False)),
                 "names": found.names,
+                "details": json.loads(details_json(found.details)),
+                "validation": [
+                    asdict(row) for row in about([result.machine for result in found.results])
+                ],
                 "studies": [
                     {
                         "name": part.points.study.name,

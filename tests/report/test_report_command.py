@@ -12,6 +12,7 @@ import pytest
 
 from codesign.cli import main
 from codesign.report import quantities as q
+from codesign.report.details import scenario_key
 from codesign.report.gather import gather
 from codesign.report.reproduce import tokens
 from codesign.sweep.run import stored_study
@@ -96,6 +97,10 @@ def test_a_page_and_its_tables_have_the_numbers_of_the_store(
     assert [front["knee"] for front in data["studies"][0]["fronts"]] == [
         group.knee.number for group in found.groups
     ]
+    assert set(data["details"]) == {
+        scenario_key(result) for result in gather([store], closely=False).results
+    }
+    assert {row["suite"] for row in data["validation"]} == {"sat", "scalesim"}
     figures = set(re.findall(r"\(figures/([\w-]+\.svg)\)", markdown))
     assert figures == {path.name for path in (tmp_path / "out" / "figures").iterdir()}
     assert {"front-1.svg", "s1-layer.svg", "s1-doubts.svg"} <= figures
