@@ -20,8 +20,9 @@ from codesign.arch.vector_lanes import stream_buffer, stream_through
 from codesign.config import Spec
 from codesign.schedule.folds import Array, Lanes
 from codesign.schedule.program import Int64, Order, Unit
-from codesign.schedule.streaming import Selection, Stream, bytes_of
+from codesign.schedule.streaming import Selection, bytes_of
 from codesign.schedule.tiling import TileTable
+from codesign.schedule.vector_stream import Stream
 from codesign.sparsity.mask import Mask
 from codesign.sparsity.pattern import NM, Pattern
 from codesign.trace.op import Kind, Op, Phase, ceil_bytes

@@ -18,12 +18,14 @@ from codesign.arch import systolic_outlines
 from codesign.arch.base import (
     Candidates,
     Fidelity,
+    Kept,
     Machine,
     Mapping,
     Sparse,
     joined_candidates,
 )
 from codesign.arch.device_link import device_link
+from codesign.arch.kept import narrowed, pad_link, room_bytes
 from codesign.arch.parts import Component, DramDevice
 from codesign.arch.systolic_parts import SystolicSpec, systolic_components, tally_accesses
 from codesign.arch.vector_lanes import stream_through
@@ -50,7 +52,6 @@ from codesign.schedule.streaming import (
     Link,
     Operand,
     Selection,
-    Stream,
     bytes_of,
     emit_outline,
     emit_product,
@@ -65,6 +66,7 @@ from codesign.schedule.tilings import (
     least_cycles,
     quickest_tiling,
 )
+from codesign.schedule.vector_stream import Stream
 from codesign.trace.op import Op, Phase, ceil_bytes
 
 VECTOR = Unit("vector")
@@ -147,6 +149,14 @@ class SystolicMachine(Machine[S]):
 
     def peak_macs_per_cycle(self, op: Op) -> Fraction:
         return Fraction(self.array.rows * self.array.cols)
+
+    @property
+    def room_bytes(self) -> int:
+        return 0 if self.link().bytes_per_cycle is None else room_bytes(self.spec.buffers)
+
+    def narrowed(self, taken_bytes: int) -> SystolicMachine[S]:
+        pads = narrowed(self.spec.buffers, taken_bytes)
+        return type(self)(self.spec.model_copy(update={"buffers": pads}))
 
     def stored_bits(self, op: Op) -> int:
         """Bits of one stored value of B, with its place in the group."""
@@ -273,7 +283,7 @@ class SystolicMachine(Machine[S]):
         if op.is_matmul:
             release, done = self.emit_matmul(steps, op, mapping, sparse, fidelity)
         else:
-            release, done = self.emit_vector(steps, op, fidelity)
+            release, done = self.emit_vector(steps, op, fidelity, mapping.kept)
         return steps.build(release_after=release, done_after=done)
 
     def emit_matmul(
@@ -289,14 +299,18 @@ class SystolicMachine(Machine[S]):
         lanes = self.lanes(op, sparse, fidelity)
         cycles = self.tile_cycles(op, mapping, table, lanes, sparse, fidelity)
         macs = self.executed_macs(op, table, sparse)
+        kept, pads = mapping.kept, pad_link(self.spec.buffers)
+        results = pads if kept.c else None
         a = Operand(
-            table.loads_a, bytes_of(table.a_elements, op.a_dtype), True, self.a_selection(op, table)
-        )
+            table.loads_a, bytes_of(table.a_elements, op.a_dtype), True,
+            self.a_selection(op, table), kept=pads if kept.a else None,
+        )  # fmt: skip
         b = Operand(
             table.loads_b,
             self.b_bytes(op, table, cycles.stored),
             is_activation=op.weight is None or op.phase is Phase.BACKWARD_WEIGHT,
             selection=self.b_selection(op, table),
+            kept=pads if kept.b else None,
         )
         tally_accesses(
             steps, mapping.dataflow, table, self.array, a, b, macs,
@@ -308,11 +322,11 @@ class SystolicMachine(Machine[S]):
             return emit_outline(
                 steps,
                 self.link(),
-                product_outline(table, cycles, self.link(), streamed, stationary, macs),
+                product_outline(table, cycles, self.link(), streamed, stationary, macs, results),
             )
         return emit_product(
             steps, table, cycles,
-            link=self.link(), streamed=streamed, stationary=stationary, macs=macs,
+            link=self.link(), streamed=streamed, stationary=stationary, macs=macs, results=results,
         )  # fmt: skip
 
     def b_bytes(self, op: Op, table: TileTable, stored: Int64) -> Int64:
@@ -372,9 +386,16 @@ class SystolicMachine(Machine[S]):
         stream, _ = self.stream(op)
         return op.read_bytes + stream.write_bytes
 
-    def emit_vector(self, steps: Steps, op: Op, fidelity: Fidelity) -> tuple[Int64, Int64]:
+    def emit_vector(
+        self, steps: Steps, op: Op, fidelity: Fidelity, kept: Kept
+    ) -> tuple[Int64, Int64]:
         """Append the steps of an operator that streams through lanes."""
         stream, buffer = self.stream(op)
+        if kept.c or kept.read_bytes:
+            stream = replace(
+                stream, kept_read_bytes=kept.read_bytes, keeps_result=kept.c,
+                pads=pad_link(self.spec.buffers),
+            )  # fmt: skip
         stream.tally(steps, buffer)
         if fidelity is Fidelity.TILE:
             return emit_outline(steps, self.link(), stream.outline(self.link()))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from codesign.arch.parts import Component, VectorUnit
 from codesign.schedule.program import Unit
-from codesign.schedule.streaming import Selection, Stream
+from codesign.schedule.streaming import Selection
+from codesign.schedule.vector_stream import Stream
 from codesign.trace.op import Op
 
 

@@ -22,10 +22,10 @@ from codesign.schedule.streaming import (
     MAC,
     Link,
     Operand,
-    Stream,
     bytes_of,
 )
 from codesign.schedule.tiling import TileTable, Tiling
+from codesign.schedule.vector_stream import Stream
 from codesign.trace.op import Kind, Op, ceil_bytes
 
 SPU, VPU, RING, HOST = Unit("spu"), Unit("vpu"), Unit("ring"), Unit("host")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,6 @@ from codesign.config import CodesignError
 from codesign.schedule.folds import TileCycles
 from codesign.schedule.program import (
     COMPUTE,
-    FINISH,
     LOAD,
     SELECT,
     STORE,
@@ -21,7 +21,7 @@ from codesign.schedule.program import (
     Unit,
 )
 from codesign.schedule.tiling import TileTable
-from codesign.trace.op import Op, ceil_bytes
+from codesign.trace.op import ceil_bytes
 
 DRAM = Unit("dram", order=Order.ARRIVAL)
 ARRAY = Unit("array")
@@ -29,7 +29,6 @@ STATIONARY_LOAD = Unit("stationary_load")
 
 DRAM_READ, DRAM_WRITE, MAC = "dram_read", "dram_write", "mac"
 
-_CHUNK_DOUBLINGS = 6
 _MOST_CYCLES = 1 << 62
 
 
@@ -37,8 +36,23 @@ _MOST_CYCLES = 1 << 62
 class Link:
     """Off-chip bandwidth and latency; `bytes_per_cycle` None moves everything in no time."""
 
+    unit: ClassVar[str] = DRAM.name
+    read_action: ClassVar[str] = DRAM_READ
+    write_action: ClassVar[str] = DRAM_WRITE
+
     bytes_per_cycle: float | None
     latency_cycles: int = 0
+
+    def move(
+        self, steps: Steps, size_bytes: Int64, at: Int64, *, stage: int, write: bool = False
+    ) -> Int64:
+        """Append a transfer for each size, count it, and return its step."""
+        self.tally(steps, size_bytes, write=write)
+        return steps.add(
+            self.unit, self.cycles(size_bytes, write=write), at=at, stage=stage,
+            latency_cycles=self.delay, count=size_bytes,
+            action=self.write_action if write else self.read_action,
+        )  # fmt: skip
 
     def cycles(self, amount: Int64, *, write: bool = False) -> Int64:
         """Cycles that the link is held by transfers of `amount` bytes. Raises CodesignError for
@@ -109,6 +123,14 @@ class Operand:
     is_activation: bool
     """Whether another operator produces it."""
     selection: Selection | None = None
+    kept: Link | None = None
+    """The way from the scratchpads where it is kept, if it does not come from off the chip."""
+
+    @property
+    def loaded_bytes(self) -> Int64:
+        """Bytes of each load from off the chip."""
+        size = self.size_bytes[self.loads]
+        return size if self.kept is None else np.zeros_like(size)
 
     def emit(self, steps: Steps, link: Link, last_use: Int64) -> Int64:
         """Append the loads and return, for every tile, the step after which its data is there.
@@ -116,12 +138,7 @@ class Operand:
         The load j + 2 of the double buffer waits for the last use of load j.
         """
         at = np.flatnonzero(self.loads)
-        size = self.size_bytes[at]
-        load = steps.add(
-            DRAM.name, link.cycles(size), at=at, stage=LOAD, latency_cycles=link.delay,
-            action=DRAM_READ, count=size,
-        )  # fmt: skip
-        link.tally(steps, size, write=False)
+        load = (self.kept or link).move(steps, self.size_bytes[at], at, stage=LOAD)
         if self.is_activation:
             steps.depend(load, steps.inputs_ready)
         steps.depend(load[:2], steps.engine_ready)
@@ -147,13 +164,14 @@ def emit_product(
     streamed: Operand,
     stationary: Operand,
     macs: Int64,
+    results: Link | None = None,
 ) -> tuple[Int64, Int64]:
     """Append the steps of a tiled product; return the steps that free the buffers and those that
     end it.
 
     Per tile: loads of both operands where they change, the fill of the stationary registers, the
-    array's body and tail, and the store of C after the last partial sum. `macs` has one entry for
-    each tile.
+    array's body and tail, and the store of C after the last partial sum, over `results` if it is
+    kept. `macs` has one entry for each tile.
     """
     tiles = np.arange(len(table))
     fill = steps.add(STATIONARY_LOAD.name, cycles.fill, at=tiles, stage=COMPUTE)
@@ -170,15 +188,20 @@ def emit_product(
 
     store_at = np.flatnonzero(table.last_k)
     c_bytes = bytes_of(table.c_elements[store_at], table.op.c_dtype)
-    store = steps.add(
-        DRAM.name, link.cycles(c_bytes, write=True), at=store_at, stage=STORE,
-        latency_cycles=link.delay, action=DRAM_WRITE, count=c_bytes,
-    )  # fmt: skip
-    link.tally(steps, c_bytes, write=True)
+    store = (results or link).move(steps, c_bytes, store_at, stage=STORE, write=True)
     steps.depend(store, tail[store_at])
     begin_at = np.flatnonzero(table.first_k)
     steps.depend(body[begin_at[2:]], store[:-2])
     return np.concatenate([tail[-1:], store[-2:-1]]), store
+
+
+@dataclass(frozen=True, slots=True)
+class KeptTransfer:
+    """Bytes that go to scratchpads or come from them, where they would have left the chip."""
+
+    link: Link
+    size_bytes: int
+    write: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +210,7 @@ class Outline:
 
     `head_bytes` must come before anything is computed, `tail_bytes` leave after everything is; the
     rest of the traffic passes beside the computation, which takes `compute_cycles` and
-    `latency_cycles` more.
+    `latency_cycles` more. What is `kept` on the chip passes in no time.
     """
 
     unit: str
@@ -200,6 +223,7 @@ class Outline:
     write_bytes: int
     tail_bytes: int
     selections: tuple[Selection, ...] = ()
+    kept: tuple[KeptTransfer, ...] = ()
 
 
 def emit_outline(steps: Steps, link: Link, outline: Outline) -> tuple[Int64, Int64]:
@@ -211,10 +235,14 @@ def emit_outline(steps: Steps, link: Link, outline: Outline) -> tuple[Int64, Int
         size = np.array([amount], dtype=np.int64)
         write = action == DRAM_WRITE
         link.tally(steps, size, write=write)
+        delay = link.delay if amount or not outline.kept else 0
         return steps.add(
-            DRAM.name, link.cycles(size, write=write), at=at, latency_cycles=link.delay,
+            DRAM.name, link.cycles(size, write=write), at=at, latency_cycles=delay,
             action=action, count=size,
         )  # fmt: skip
+
+    for kept in outline.kept:
+        kept.link.tally(steps, np.array([kept.size_bytes]), write=kept.write)
 
     head = move(outline.head_bytes, DRAM_READ, 0)
     steps.depend(np.repeat(head, 2), np.array([steps.inputs_ready, steps.engine_ready]))
@@ -247,8 +275,9 @@ def product_outline(
     streamed: Operand,
     stationary: Operand,
     macs: Int64,
+    results: Link | None = None,
 ) -> Outline:
-    """The few numbers of a tiled product."""
+    """The few numbers of a tiled product; its results go over `results` if they are kept."""
     c_bytes = bytes_of(table.c_elements[table.last_k], table.op.c_dtype)
     waits = np.maximum(0, cycles.fill[1:] - cycles.tail[:-1])
     held = int(cycles.fill[0] + cycles.body.sum() + cycles.tail.sum() + waits.sum())
@@ -259,9 +288,20 @@ def product_outline(
         if (s := o.selection) is not None
     ]
     last = int(cycles.latency[-1])
-    read = sum(int(o.size_bytes[o.loads].sum()) for o in operands)
+    kept = [
+        KeptTransfer(o.kept, int(o.size_bytes[o.loads].sum()), False)
+        for o in operands
+        if o.kept is not None
+    ]
+    if results is not None:
+        kept.append(KeptTransfer(results, int(c_bytes.sum()), True))
+        c_bytes = np.zeros_like(c_bytes)
+    read = sum(int(o.loaded_bytes.sum()) for o in operands)
     written = int(c_bytes.sum())
-    transfers = max(len(c_bytes), *(int(o.loads.sum()) for o in operands))
+    transfers = max(
+        0 if results is not None else len(c_bytes),
+        *(0 if o.kept is not None else int(o.loads.sum()) for o in operands),
+    )
     turns = link.turns(read + written, transfers, held, float(cycles.latency.mean()))
     return Outline(
         unit=ARRAY.name,
@@ -269,122 +309,10 @@ def product_outline(
         count=int(macs.sum()),
         compute_cycles=held,
         latency_cycles=last + max(0, round(turns) - held),
-        head_bytes=sum(int(o.size_bytes[0]) for o in operands),
+        head_bytes=sum(int(o.loaded_bytes[0]) for o in operands),
         read_bytes=read,
         write_bytes=written,
         tail_bytes=int(c_bytes[-1]),
         selections=tuple(chosen),
+        kept=tuple(kept),
     )
-
-
-@dataclass(frozen=True)
-class Stream:
-    """Vector work that passes through a double buffer in chunks: load, compute, store.
-
-    `after` is a unit that the results pass before they are stored, for its cycles in total.
-    """
-
-    op: Op
-    unit: str
-    action: str
-    special_action: str
-    chunk_bytes: int
-    cycles_per_element: int
-    lanes: int
-    latency_cycles: int
-    extra_write_bytes: int = 0
-    after: Selection | None = None
-
-    @property
-    def write_bytes(self) -> int:
-        return self.op.write_bytes + self.extra_write_bytes
-
-    @property
-    def work_cycles(self) -> int:
-        """Cycles of its lanes, however it is cut."""
-        return -(-self.op.elements // self.lanes) * self.cycles_per_element
-
-    def chunks(self, link: Link) -> int:
-        """Into how many chunks, each at most half the buffer, the work is cut to end soonest.
-
-        Chunks are whole rows of lanes. More of them overlap better and wait for the link's latency
-        more often.
-        """
-        op = self.op
-        most = max(op.read_bytes, self.write_bytes)
-        fewest = max(1, min(op.elements, -(-most // self.chunk_bytes)))
-        counts = [fewest << i for i in range(_CHUNK_DOUBLINGS)]
-        counts = [count for count in counts if count <= max(fewest, op.elements // self.lanes)]
-        return min(counts, key=lambda count: self.estimate(count, link))
-
-    def estimate(self, chunks: int, link: Link) -> float:
-        """Cycles in equal chunks, as for a product's tiles."""
-        compute = self.work_cycles
-        if link.bytes_per_cycle is None:
-            return compute
-        read, write = (n / link.bytes_per_cycle for n in (self.op.read_bytes, self.write_bytes))
-        most = max(self.op.read_bytes, self.write_bytes)
-        turns = link.turns(most, chunks, compute, self.latency_cycles)
-        ends = (read + write) / chunks
-        return max(compute, read + write - ends, turns) + ends
-
-    def outline(self, link: Link) -> Outline:
-        op, chunks = self.op, self.chunks(link)
-        return Outline(
-            unit=self.unit,
-            action=self.action,
-            count=op.elements * op.alu_per_element,
-            compute_cycles=self.work_cycles,
-            latency_cycles=self.latency_cycles,
-            head_bytes=op.read_bytes // chunks,
-            read_bytes=op.read_bytes,
-            write_bytes=self.write_bytes,
-            tail_bytes=self.write_bytes // chunks,
-            selections=() if self.after is None else (self.after,),
-        )
-
-    def emit(self, steps: Steps, link: Link) -> tuple[Int64, Int64]:
-        """Append the steps; return those that free the buffers and those that end the work."""
-        op, chunks = self.op, self.chunks(link)
-        at = np.arange(chunks)
-        rows = share(-(-op.elements // self.lanes), chunks)
-        moved_in, moved_out = share(op.read_bytes, chunks), share(self.write_bytes, chunks)
-        load = steps.add(
-            DRAM.name, link.cycles(moved_in), at=at, stage=LOAD, latency_cycles=link.delay,
-            action=DRAM_READ, count=moved_in,
-        )  # fmt: skip
-        link.tally(steps, moved_in, write=False)
-        compute = steps.add(
-            self.unit, rows * self.cycles_per_element, at=at, stage=COMPUTE,
-            latency_cycles=self.latency_cycles, action=self.action,
-            count=share(op.elements * op.alu_per_element, chunks),
-        )  # fmt: skip
-        finished = compute
-        if self.after is not None:
-            finished = steps.add(
-                self.after.unit, share(int(self.after.busy_cycles.sum()), chunks), at=at,
-                stage=FINISH, action=self.after.action,
-                count=share(int(self.after.count.sum()), chunks),
-            )  # fmt: skip
-            steps.depend(finished, compute)
-        store = steps.add(
-            DRAM.name, link.cycles(moved_out, write=True), at=at, stage=STORE,
-            latency_cycles=link.delay, action=DRAM_WRITE, count=moved_out,
-        )  # fmt: skip
-        link.tally(steps, moved_out, write=True)
-        steps.depend(load, steps.inputs_ready)
-        steps.depend(load[:2], steps.engine_ready)
-        steps.depend(load[2:], compute[:-2])
-        steps.depend(compute, load)
-        steps.depend(compute[2:], store[:-2])
-        steps.depend(store, finished)
-        return compute[-1:], store
-
-    def tally(self, steps: Steps, buffer: str) -> None:
-        """Count what takes no time of its own: transcendental operations and the buffer's
-        accesses.
-        """
-        op = self.op
-        steps.tally(self.special_action, op.elements * op.special_per_element)
-        steps.tally(f"{buffer}_read", op.read_bytes + self.write_bytes)
-        steps.tally(f"{buffer}_write", op.read_bytes + self.write_bytes)

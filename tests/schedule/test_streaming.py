@@ -23,7 +23,6 @@ from codesign.schedule.streaming import (
     Link,
     Operand,
     Selection,
-    Stream,
     bytes_of,
     emit_outline,
     emit_product,
@@ -31,6 +30,7 @@ from codesign.schedule.streaming import (
     share,
 )
 from codesign.schedule.tiling import TileTable, Tiling, tile_table
+from codesign.schedule.vector_stream import Stream
 from codesign.sim import simulate
 from codesign.trace.op import Kind, Op, Phase
 
