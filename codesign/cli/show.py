@@ -117,10 +117,14 @@ def front_table(rows: Sequence[Row], study: Study) -> Table:
     short = [path.removeprefix("arch.").removeprefix("workload.") for path in parameters]
     grid = table("point", *short, *metrics, left=1 + len(parameters))
     for row in rows:
-        values = [str(row.values.get(path, "-")) for path in parameters]
+        values = [_value(row.values.get(path, "-")) for path in parameters]
         figures = [f"{row.metrics[name]:.4g}" if name in row.metrics else "-" for name in metrics]
         grid.add_row(f"{row.number} {row.fidelity}", *values, *figures)
     return grid
+
+
+def _value(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _front_facts(found: Sequence[Row], rows: Sequence[Row], study: Study) -> None:
@@ -209,7 +213,7 @@ def _against(
     short = [path.removeprefix("arch.").removeprefix("workload.") for path in parameters]
     grid = table("point", *short, *study.metrics, left=1 + len(parameters))
     for row in rows[:top]:
-        values = [str(row["values"].get(path, "-")) for path in parameters]
+        values = [_value(row["values"].get(path, "-")) for path in parameters]
         better = [_times(row["times_better"].get(name)) for name in study.metrics]
         grid.add_row(str(row["number"]), *values, *better)
     show(grid)
