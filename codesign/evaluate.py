@@ -11,6 +11,7 @@ from codesign import __version__
 from codesign.arch.base import AnyMachine, Fidelity, Mapping, Sparse
 from codesign.config import CodesignError, fingerprint
 from codesign.mapper.bounds import Bound, roofline
+from codesign.mapper.residency import NetworkPlan
 from codesign.metrics.area import area_table, standing_power_w
 from codesign.metrics.energy import energy_table
 from codesign.metrics.result import OpResult, Result
@@ -125,15 +126,22 @@ def lower(
     sparse = Sparse(mask if needed or machine.exploits(op) else None)
     if sparse.mask is None and needed:
         sparse = Sparse(sampled_mask(op, seed))
-    key = (op.shape_key, sparse.mask.fingerprint if sparse.mask is not None else None)
+    planned = chooser.mappings[op.name] if isinstance(chooser, NetworkPlan) else None
+    key = (op.shape_key, sparse.mask.fingerprint if sparse.mask is not None else None, planned)
     known = memo.get(key)
     if known is None:
-        mapping = (
-            machine.mappings(op)[0] if chooser is None else chooser(op, sparse, machine, fidelity)
-        )
+        mapping = planned
+        if mapping is None:
+            decide = default_mapping if chooser is None else chooser
+            mapping = decide(op, sparse, machine, fidelity)
         program = machine.lower(op, mapping, sparse, fidelity)
         known = memo[key] = Lowered(op, mapping, sparse, program)
     return Lowered(op, known.mapping, known.sparse, known.program)
+
+
+def default_mapping(op: Op, sparse: Sparse, machine: AnyMachine, fidelity: Fidelity) -> Mapping:
+    """The chooser that leaves the decision to the machine."""
+    return machine.mappings(op)[0]
 
 
 def sampled_mask(op: Op, seed: int) -> Mask:
@@ -171,7 +179,7 @@ def account(
     dram = {component.name for component in components if component.kind == "dram"}
     ops, bounds, board_pj = [], [], []
     for row, counts, share in zip(lowered, tallies, cycles, strict=True):
-        bound = roofline(row.op, machine, row.sparse, counts.of("mac"))
+        bound = roofline(row.op, machine, row.sparse, counts.of("mac"), row.mapping.kept)
         bounds.append(bound)
         board_pj.append(machine.board_energy_pj(row.op, counts.actions, share))
         parts: dict[str, float] = {}

@@ -28,7 +28,7 @@ from codesign.arch.parts import (
 from codesign.config import Spec, leaves
 from codesign.schedule.program import Program
 from codesign.sparsity.mask import Mask
-from codesign.trace.op import Op
+from codesign.trace.op import Op, ceil_bytes
 
 
 class Fidelity(StrEnum):
@@ -118,12 +118,40 @@ class Assumption:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """What of an operator's traffic stays on the chip, and the room that others' maps take.
+
+    `a`, `b` and `c` are the operands and the result of a product; a vector operator keeps its
+    result `c` and `read_bytes` of what it reads. While it runs, kept maps hold `taken_bytes`.
+    """
+
+    a: bool = False
+    b: bool = False
+    c: bool = False
+    read_bytes: int = 0
+    taken_bytes: int = 0
+
+    def saved_bytes(self, op: Op) -> int:
+        """Compulsory traffic that the operator is spared."""
+        if not op.is_matmul:
+            return self.read_bytes + self.c * ceil_bytes(op.writes, op.c_dtype)
+        return self.a * op.a_bytes + self.b * op.b_bytes + self.c * op.c_bytes
+
+    def __str__(self) -> str:
+        names = [name for name in "abc" if getattr(self, name)]
+        return "".join([*names, "r" * bool(self.read_bytes)])
+
+
+NOTHING_KEPT = Kept()
+
+
+@dataclass(frozen=True, slots=True)
 class Mapping:
     """How an operator is laid on a machine: dataflow, tile sizes in elements, and order of the
     outer loops.
 
     `order` is "mn" (the tiles of B pass by each tile of A) or "nm" (the reverse); the reduction is
-    innermost. `tile_groups` independent products share a tile.
+    innermost. `tile_groups` independent products share a tile. `kept` stays on the chip.
     """
 
     dataflow: str
@@ -132,9 +160,11 @@ class Mapping:
     tile_k: int
     tile_groups: int = 1
     order: str = "mn"
+    kept: Kept = NOTHING_KEPT
 
     def __str__(self) -> str:
-        return f"{self.dataflow} {self.tile_m}x{self.tile_n}x{self.tile_k} {self.order}"
+        kept = f" keeps {self.kept}" if str(self.kept) else ""
+        return f"{self.dataflow} {self.tile_m}x{self.tile_n}x{self.tile_k} {self.order}{kept}"
 
 
 @dataclass(frozen=True)
@@ -230,6 +260,17 @@ class Machine(ABC, Generic[S]):
         moved = np.full(len(proposed), float(self.compulsory_bytes(op, sparse)))
         likely = np.arange(len(proposed), dtype=np.float64)
         return Candidates(nothing, moved, likely, proposed.__getitem__)
+
+    @property
+    def room_bytes(self) -> int:
+        """Scratchpads that may hold feature maps between operators; 0 where the machine leaves
+        nothing to decide.
+        """
+        return 0
+
+    def narrowed(self, taken_bytes: int) -> Machine[S]:
+        """The machine with what maps of so many bytes leave of its scratchpads."""
+        return self
 
     @abstractmethod
     def lower(self, op: Op, mapping: Mapping, sparse: Sparse, fidelity: Fidelity) -> Program:
