@@ -241,4 +241,4 @@ def assumptions(found: Study) -> tuple[AssumptionRow, ...]:
 
 def count(number: int, noun: str) -> str:
     """A number with its noun, in the plural where that is due."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

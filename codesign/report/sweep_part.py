@@ -22,6 +22,7 @@ from codesign.report.points import (
     value,
 )
 from codesign.report.reproduce import tokens
+from codesign.report.rows import count
 from codesign.report.scatter import Axis, Spot, scatter
 from codesign.report.study import geometric_mean
 from codesign.report.svg import PALETTE, Figure
@@ -155,7 +156,7 @@ def _single(found: Points, group: Group) -> tuple[str, str]:
     verb = "lowest" if goal == "minimize" else "highest"
     within = " within the limits" if found.study.constraints else ""
     first = (
-        f"Point {best.number} has the {verb} {known.title}{within} of {designs:,} designs "
+        f"Point {best.number} has the {verb} {known.title}{within} of {count(designs, 'design')} "
         f"for {group.title}: {known.text(value(best, name))}"
     )
     if best.key == base.key:
@@ -199,9 +200,12 @@ def _several(found: Points) -> tuple[str, str]:
     mean = _mean(found, winner, name)
     first = (
         f"The design with {design_text(example)} has the {verb} {known.title} in {often} of "
-        f"{len(found.groups)} workloads; its {known.title} is {_apart(mean)} that of {base} "
-        "in the geometric mean."
+        f"{len(found.groups)} workloads; "
     )
+    if winner == design(found.groups[0].baseline):
+        first += "it is also the design that others are measured against."
+    else:
+        first += f"its {known.title} is {_apart(mean)} that of {base} in the geometric mean."
     if often < len(with_front):
         rest = [(d, n) for d, n in wins.most_common() if d != winner]
         other = next(

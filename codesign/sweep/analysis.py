@@ -20,6 +20,8 @@ from codesign.sweep.store import Row, Store, columns
 from codesign.sweep.study import Study
 
 _BINS = 8
+_FEWEST = 4
+"""Points of a bin, at the least, where there are enough for two bins."""
 _FACTORS = (0.5, 2.0)
 _MOST_POINTS = 10
 
@@ -142,7 +144,8 @@ def _groups(values: Sequence[Any]) -> NDArray[np.int64]:
         place = {value: i for i, value in enumerate(different)}
         return np.array([place[value] for value in values], dtype=np.int64)
     table = np.array(values, dtype=np.float64)
-    edges = np.quantile(table, np.linspace(0, 1, _BINS + 1)[1:-1])
+    bins = min(_BINS, max(2, len(values) // _FEWEST))
+    edges = np.quantile(table, np.linspace(0, 1, bins + 1)[1:-1])
     return np.searchsorted(edges, table, side="right").astype(np.int64)
 
 
