@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from codesign.cli import options
-from codesign.cli.console import show
+from codesign.cli.console import print_json, show
 from codesign.cli.suggest import Count
 
 
@@ -35,6 +35,7 @@ from codesign.cli.suggest import Count
     help="Leave out what doubtful numbers do; a sweep's report is then made faster.",
 )
 @click.option("--png", is_flag=True, help="Figures of Markdown as PNG; needs a Chromium.")
+@options.as_json
 @options.quiet
 def command(
     runs: tuple[Path, ...],
@@ -43,6 +44,7 @@ def command(
     baseline: int | None,
     no_sensitivity: bool,
     png: bool,
+    as_json: bool,
     quiet: bool,
 ) -> None:
     """Make a report of one or several runs.
@@ -59,9 +61,12 @@ def command(
     first = 0 if stores or baseline is None else baseline
     told = found.options(title, first, [command_line()])
     files = write(found, output, told, png=png)
-    if not quiet:
-        from codesign.report.page import page
+    from codesign.report.page import page
 
-        for sentence in page(found.results, told).sentences:
+    sentences = page(found.results, told).sentences
+    if as_json:
+        print_json({"answer": list(sentences), "files": [str(file) for file in files]})
+    elif not quiet:
+        for sentence in sentences:
             show(sentence)
         show(f"\nreport: {files[0]}")
