@@ -86,6 +86,40 @@ def matches(shown: str, printed: str) -> bool:
     return re.fullmatch(pattern, _trimmed(printed), re.S) is not None
 
 
+DRIFT = 0.1
+"""How far figures of shipped machines may move before a page that shows them must be renewed."""
+_FIGURE = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
+
+
+def alike(shown: str, printed: str, drift: float = DRIFT) -> bool:
+    """Whether two outputs say the same words with about the same figures, `...` aside.
+
+    >>> alike("a 1.00 s*\n", "a  1.05 s*\n"), alike("a 1.00 s*\n", "a 1.05 s\n")
+    (True, False)
+    """
+    if matches(shown, printed):
+        return True
+    ours, theirs = shown.split(), printed.split()
+    return len(ours) == len(theirs) and all(
+        _close(a, b, drift) for a, b in zip(ours, theirs, strict=True)
+    )
+
+
+def _close(a: str, b: str, drift: float) -> bool:
+    if a == b or {*a} == {*b} == {"─"}:
+        return True
+    if _FIGURE.sub("#", a) != _FIGURE.sub("#", b):
+        return False
+    return all(
+        abs(float(x) - float(y)) <= max(drift * abs(float(x)), 0.0 if "." in x + y else 1.0)
+        for x, y in zip(_figures(a), _figures(b), strict=True)
+    )
+
+
+def _figures(word: str) -> list[str]:
+    return [text.replace(",", "") for text in _FIGURE.findall(word)]
+
+
 def _trimmed(text: str) -> str:
     return "\n".join(line.rstrip() for line in text.strip("\n").split("\n"))
 

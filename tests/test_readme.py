@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from codesign.arch import families, list_archs
-from docs_site.console import Shell, matches, run_page
+from docs_site.console import Shell, alike, run_page
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -16,7 +16,7 @@ def test_the_commands_in_the_readme_print_what_it_shows(tmp_path):
     shown = list(run_page(README.read_text(encoding="utf-8"), Shell(tmp_path)))
     assert len(shown) >= 5
     for example, printed in shown:
-        assert matches(example.output, printed), f"$ {example.command}\n{printed}"
+        assert alike(example.output, printed), f"$ {example.command}\n{printed}"
 
 
 def test_every_file_that_the_readme_names_is_there():
