@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from codesign.accuracy import accuracy_of, code_version, grid, why_none
+from codesign.accuracy import accuracy_of, code_version, grid, tasks, why_none
 from codesign.accuracy.store import RunStore
 from codesign.accuracy.tasks import Task
 from codesign.accuracy.train import recipe
 from codesign.config import CodesignError
+from codesign.prune.registry import sparsifier
 from codesign.sparsity.pattern import parse_pattern
+from codesign.trace.extract import extract
 from tests.accuracy.conftest import halves
 
 
@@ -126,3 +128,19 @@ def test_tasks_of_the_users_own_run_in_one_process(tmp_path: Path) -> None:
     wanted = [(task, recipe(task, "small", "ste", "2:4", seed)) for seed in range(2)]
     with pytest.raises(CodesignError, match="jobs=1"):
         list(grid.measure(wanted, RunStore(tmp_path / "runs.db"), jobs=2))
+
+
+@pytest.mark.parametrize(
+    ("task_name", "model"), [("digits", "mlp"), ("digits", "cnn"), ("charlm", "transformer")]
+)
+def test_the_models_of_the_tasks_are_traced_under_the_name_of_their_runs(
+    task_name: str, model: str
+) -> None:
+    trace = extract(f"torch:codesign.accuracy.traced:{task_name}_{model}")
+    assert trace.name == f"{task_name}_{model}"
+    on = tasks.task(task_name)
+    method = sparsifier("nm_magnitude", "2:4").attach(
+        on.models[model](), skip=on.dense_layers[model]
+    )
+    sparse = method.sparsify(trace)
+    assert sum(not op.b_pattern.is_dense for op in sparse) == len(method.targets)
