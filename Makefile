@@ -44,6 +44,7 @@ docs: $(STAMP)
 renew-docs: $(STAMP)
 	$(BIN)/python -m docs_site.pictures
 	$(BIN)/python -m docs_site.console --renew $$(grep -rl '^```console' docs README.md)
+	$(BIN)/python -m docs_site.notebooks --renew
 
 # The wheel, in an environment and a folder of its own, finds its machines and workloads.
 wheel: $(STAMP)
