@@ -115,6 +115,11 @@ def _operand(op: Op, producer: str) -> str | None:
     return "a" if len(op.deps) == 1 and op.phase is not Phase.BACKWARD_WEIGHT else None
 
 
+def granule_of(room_bytes: int) -> int:
+    """Bytes of a part of the scratchpads that maps may take."""
+    return max(1, -(-room_bytes // GRANULES))
+
+
 def kept_by(place: int, resident: Sequence[FeatureMap], granule_bytes: int) -> Kept:
     """What the operator at a place keeps when these maps are resident while it runs."""
     uses = [one.uses[place] for one in resident if place in one.uses]
@@ -150,7 +155,7 @@ def choose_resident(
     the optimum where no more than `most_states` are alive at once (None: any number). With fewer
     the cheapest are followed, and the one that keeps nothing, so that the answer is never worse.
     """
-    granule = max(1, -(-room_bytes // GRANULES))
+    granule = granule_of(room_bytes)
     nothing: frozenset[int] = frozenset()
     states = {nothing: _State(0.0, ())}
     for place in range(operators):
