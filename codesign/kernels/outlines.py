@@ -1,7 +1,7 @@
 """Outlines of many tiled products, and of many streams of vector work, in one compiled pass.
 
-The definitions are SystolicMachine.emit_matmul at tile fidelity (schedule/folds.py, tiling.py and
-streaming.py) and streaming.Stream.outline; the tests hold these kernels equal to them, number by
+The definitions are SystolicMachine.emit_matmul at tile fidelity (schedule/folds.py, tiling.py,
+streaming.py) and vector_stream.Stream.outline; tests hold these kernels equal to them, number by
 number, with the exact floats that decide between chunks.
 """
 

@@ -49,6 +49,7 @@ Found = tuple[tuple[str | int, ...], object, str, str | None]
 def path_faults(
     path: str, parameter: Parameter, study: Study, machines: Mapping[str, Document]
 ) -> Iterator[Found]:
+    """What is wrong with a parameter's path, and with its values there."""
     if path == "seed":
         yield from _typed(parameter, int, "a seed is a whole number")
         return
@@ -76,6 +77,7 @@ def path_faults(
 
 
 def choice_faults(root: str, key: str, parameter: Parameter) -> Iterator[Found]:
+    """Values that a key of a design's section cannot have."""
     kind = _CHOICES[root]
     for where, value in _samples(parameter):
         required = {} if root in ("sparsity", "mapping") or key == "name" else {"name": "x"}
@@ -217,11 +219,13 @@ def _typed(parameter: Parameter, kind: type, rule: str) -> Iterator[Found]:
 
 
 def is_numeric(parameter: Parameter) -> bool:
+    """Whether a parameter takes numbers only."""
     values = parameter.values or ()
     return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
 def one_line(error: CodesignError) -> str:
+    """The first faults of an error on one line, without the file's name."""
     if isinstance(error, ConfigError):
         return "; ".join(str(replace(fault, file="file")) for fault in error.faults[:3])
     return str(error)
