@@ -53,8 +53,8 @@ class KernelLibrary(Spec):
     split_cycles: float = Field(ge=0, description="to join the parts of a split reduction")
     most_splits: int = Field(ge=1, le=32)
     most_edge: int = Field(ge=16, le=256, description="rows or columns of the largest tile")
-    by_rows: tuple[DTypeName, ...] = ()
-    """Types whose kernels take the blocks of C one row of tiles after the other."""
+    by_rows: bool = False
+    """Whether blocks of C are taken one row of tiles after the other."""
     sustained: dict[DTypeName, float] = Field(default_factory=dict)
     """Share of the peak rate at which the board's power allows long runs; absent: by the power
     model."""
@@ -181,14 +181,15 @@ def laws() -> Laws:
     return load_spec(Laws, Path(__file__).with_name("gpu_laws.yaml"))
 
 
-def constants_row(kernels: KernelLibrary, cap: float, by_rows: bool, run: Run) -> Float64:
+def constants_row(kernels: KernelLibrary, cap: float, run: Run) -> Float64:
     """The constants in the order of the kernel; `cap` is the chip's sustained MACs per cycle."""
     return np.array(
         [
             min(1.0, kernels.read_efficiency * run.memory),
             min(1.0, kernels.write_efficiency * run.memory), kernels.sharing,
             kernels.prologue_cycles, kernels.store_bytes_per_cycle, kernels.step_cycles,
-            kernels.split_cycles, cap, run.warm_bytes, run.burst, run.window_cycles, by_rows,
+            kernels.split_cycles, cap, run.warm_bytes, run.burst, run.window_cycles,
+            kernels.by_rows,
         ]
     )  # fmt: skip
 

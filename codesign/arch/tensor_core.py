@@ -50,7 +50,7 @@ from codesign.sparsity.mask import Mask
 from codesign.sparsity.pattern import ScaledGroups
 from codesign.trace.op import Kind, Op
 from codesign.trace.sparsify import effective_macs
-from codesign.units import HZ_PER_MHZ, PJ_PER_J, DTypeName
+from codesign.units import BITS_PER_BYTE, HZ_PER_MHZ, PJ_PER_J, DTypeName, dtype_bits
 
 LAUNCH = Unit("launch")
 _LEAST_SHARE = 0.4
@@ -75,6 +75,8 @@ class TensorCoreSpec(ArchSpec):
     dense: KernelLibrary
     sparse: KernelLibrary | None = None
     """Kernels of 2:4 products; a GPU without them runs such weights dense."""
+    sparse_8bit: KernelLibrary | None = None
+    """Those of operands of 8 bits, which are other kernels; absent: `sparse` has them too."""
 
 
 class TensorCore(Machine[TensorCoreSpec]):
@@ -82,7 +84,7 @@ class TensorCore(Machine[TensorCoreSpec]):
 
     spec_type = TensorCoreSpec
     sparse_can_lose = True
-    acts_beyond_probes = ("dense", "sparse", "power", "l2", "launch.stream_cycles")
+    acts_beyond_probes = ("dense", "sparse", "sparse_8bit", "power", "l2", "launch.stream_cycles")
     actions: ClassVar[tuple[str, ...]] = (
         READ_ACTION, DRAM_WRITE, MAC, "l2_read", "shared_read", "vector_alu", "vector_special",
     )  # fmt: skip
@@ -150,18 +152,20 @@ class TensorCore(Machine[TensorCoreSpec]):
     def peak_macs_per_cycle(self, op: Op) -> Fraction:
         return Fraction(self.spec.sm.count * self.spec.mma[op.a_dtype])  # type: ignore[index]
 
-    def kernels(self, form: Form) -> KernelLibrary:
-        """The library that runs a form."""
-        if form.name == "2:4" and self.spec.sparse is not None:
-            return self.spec.sparse
-        return self.spec.dense
+    def kernels(self, form: Form, dtype: DTypeName) -> KernelLibrary:
+        """The library that runs a form of operands of a type."""
+        if form.name != "2:4" or self.spec.sparse is None:
+            return self.spec.dense
+        if dtype_bits(dtype) <= BITS_PER_BYTE and self.spec.sparse_8bit is not None:
+            return self.spec.sparse_8bit
+        return self.spec.sparse
 
     def sustained(self, dtype: DTypeName, form: Form = DENSE_FORM) -> float:
         """Share of the peak rate that the board's power allows in the long run.
 
         Measured where the machine file has it, else by the power law of `Power.share`.
         """
-        known = self.kernels(form).sustained.get(dtype)
+        known = self.kernels(form, dtype).sustained.get(dtype)
         if known is not None:
             return known
         spec, power = self.spec, self.spec.power
@@ -180,12 +184,12 @@ class TensorCore(Machine[TensorCoreSpec]):
         splits: tuple[int, ...] = SPLITS,
     ) -> Float64:
         """Tiles, splits and cycles (without the launch) of products: rows of groups, m, n, k."""
-        kernels = self.kernels(form)
+        kernels = self.kernels(form, dtype)
         rate = self.spec.mma[dtype]
         share = min(1.0, run.rate * self.sustained(dtype, form))
         cap = share * self.spec.sm.count * rate * form.rate
         return choices(
-            sizes, self.board, constants_row(kernels, cap, dtype in kernels.by_rows, run), form,
+            sizes, self.board, constants_row(kernels, cap, run), form,
             a_bytes=element_bytes(dtype), c_bytes=c_bytes, macs_per_cycle=rate,
             kernels=kernels, tiles=tiles, splits=splits,
         )  # fmt: skip

@@ -10,7 +10,8 @@ data give the same files.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -30,7 +31,14 @@ from codesign.measure.gpu_fit import KERNEL_FIELDS, Case, Fit, fit_cases
 from codesign.measure.gpu_operators import OperatorRows, read_operators
 from codesign.measure.gpu_power import PowerLaw, fit_power, start_law
 from codesign.measure.gpu_rows import Protocol, Rows, data_files, read_rows
-from codesign.measure.gpu_settings import BoardRows, Part, ProtocolRows, settings
+from codesign.measure.gpu_settings import (
+    PARTS,
+    BoardRows,
+    Part,
+    ProtocolRows,
+    part_of,
+    settings,
+)
 from codesign.measure.gpu_stream_fit import fit_streams
 from codesign.measure.gpu_transfer import Lent
 
@@ -52,15 +60,13 @@ def calibrate(groups: Sequence[Rows], operators: Sequence[OperatorRows]) -> Cali
     }
     _say(boards)
     law = fit_power([case for fit in boards.values() for case in fit.cases])
-    parts: tuple[Part, ...] = ("dense", "sparse")
     families = {
         (wide, part): fit_family(boards, law, wide, part)
         for wide in (False, True)
-        for part in parts
+        for part in PARTS
     }
     others = [fit_protocol(one, boards, groups) for one in settings().protocols]
-    protocols = [p for fit in boards.values() for p in _protocols(fit)]
-    protocols += [p for fit in others for p in _protocols(fit)]
+    protocols = _protocols([*boards.values(), *others])
     rates = {
         case.machine.spec.name: dict(case.kernels.sustained)
         for one, fit in zip(settings().protocols, others, strict=True)
@@ -80,11 +86,10 @@ def fit_board(machine: TensorCore, source: BoardRows, groups: Sequence[Rows]) ->
     start = settings().start
     protocol = Protocol(origin=source.origin, library=source.library, **start.protocol)  # type: ignore[arg-type]
     plain = start_law().on(machine)
-    pattern = "dense" if source.kernels == "dense" else "2:4"
     cases = [
         Case(plain, rows, protocol).with_kernels(start.kernels)
         for rows in _of(source, groups)
-        if rows.pattern == pattern
+        if part_of(rows) == source.kernels
     ]
     return fit_cases(cases)
 
@@ -184,18 +189,26 @@ def _of(source: BoardRows | ProtocolRows, groups: Sequence[Rows]) -> list[Rows]:
     return found
 
 
-def _protocols(fit: Fit) -> list[Protocol]:
-    several = len(fit.cases) > 1
+def _protocols(fits: Iterable[Fit]) -> list[Protocol]:
+    """An entry for each case; without a type where an origin measured a board in one type alone."""
+    cases = [case for fit in fits for case in fit.cases]
+    same = Counter(_timing(case) for case in cases)
     return [
         case.protocol.model_copy(
             update={
                 "gpu": case.rows.gpu,
-                "dtype": case.rows.dtype if several or case.protocol.cutlass else "",
+                "dtype": case.rows.dtype
+                if same[_timing(case)] > 1 or case.protocol.cutlass
+                else "",
                 "fitted_on": f"{case.rows.name}, {SPLIT}: {int(case.rows.in_fit.sum())} rows",
             }
         )
-        for case in fit.cases
+        for case in cases
     ]
+
+
+def _timing(case: Case) -> tuple[str, str, str, bool]:
+    return (case.rows.origin, case.rows.library, case.rows.gpu, case.protocol.cutlass)
 
 
 def main(data: Path, archs: Path) -> None:

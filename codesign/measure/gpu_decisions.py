@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from codesign.arch.gpu_kernels import Float64
-from codesign.measure.compare import Decision, decide, paired
+from codesign.measure.compare import LABEL_NOISE, Decision, decide, paired
 from codesign.measure.gpu_scores import Scored
 from codesign.measure.suite import Group, TableRow
 
@@ -50,7 +50,8 @@ def decisions(scored: Sequence[Scored]) -> tuple[Group | None, list[TableRow]]:
     contested_right = sum(d.contested_right for d in found)
     note = (
         f"{right} of {shapes} right ({right / shapes:.1%}); roofline-3 {baseline / shapes:.1%}; "
-        f"of {contested} shapes within 5 % {contested_right}"
+        f"of {contested} shapes within {LABEL_NOISE:.0%} {contested_right}, of the others "
+        f"{(right - contested_right) / max(1, shapes - contested):.1%}"
     )
     group = Group(
         name="decision: is 2:4 faster than dense", rows=shapes, exact_rows=right, max_abs_diff=0,

@@ -12,7 +12,7 @@ from codesign.measure.gpu_fit import KERNEL_FIELDS, Fit
 from codesign.measure.gpu_operators import Timer
 from codesign.measure.gpu_power import PowerLaw
 from codesign.measure.gpu_rows import Protocol
-from codesign.measure.gpu_settings import Part, settings
+from codesign.measure.gpu_settings import PARTS, Part, settings
 from codesign.measure.gpu_stream_fit import StreamFit
 from codesign.measure.gpu_transfer import Lent
 from codesign.units import DTypeName
@@ -69,7 +69,7 @@ def number(value: float) -> str:
 def write_machine(path: Path, name: str, found: Calibrated) -> None:
     """Replace the fitted constants of a machine file, and say where they come from."""
     text = path.read_text()
-    for part in ("dense", "sparse"):
+    for part in PARTS:
         if re.search(rf"^{part}:", text, re.MULTILINE):
             text = _with_kernels(text, part, _kernels(text, name, part, found))
     law = found.law

@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 from codesign.arch.gpu_kernels import KernelLibrary
 from codesign.arch.tensor_core import TensorCore
 from codesign.measure.gpu_rows import Float64, Protocol, Rows, predict
-from codesign.measure.gpu_settings import settings
+from codesign.measure.gpu_settings import Part, part_of, settings
 from codesign.units import DTypeName
 
 KERNEL_FIELDS = (
@@ -30,17 +30,17 @@ class Case:
     protocol: Protocol
 
     @property
-    def field(self) -> str:
+    def part(self) -> Part:
         """The kernels that the rows exercise."""
-        return "dense" if self.rows.pattern == "dense" else "sparse"
+        return part_of(self.rows)
 
     @property
     def kernels(self) -> KernelLibrary:
-        library: KernelLibrary = getattr(self.machine.spec, self.field)
+        library: KernelLibrary = getattr(self.machine.spec, self.part)
         return library
 
     def with_kernels(self, values: Mapping[str, object]) -> Case:
-        return replace(self, machine=with_kernels(self.machine, self.field, values))
+        return replace(self, machine=with_kernels(self.machine, self.part, values))
 
     def log_errors(self) -> Float64:
         """log(simulated / measured) of every row."""
@@ -57,10 +57,10 @@ class Fit:
     rows: int
 
 
-def with_kernels(machine: TensorCore, field: str, values: Mapping[str, object]) -> TensorCore:
-    """The machine with some constants of its `dense` or `sparse` kernels replaced."""
-    kernels = getattr(machine.spec, field).model_copy(update=dict(values))
-    return TensorCore(machine.spec.model_copy(update={field: kernels}))
+def with_kernels(machine: TensorCore, part: Part, values: Mapping[str, object]) -> TensorCore:
+    """The machine with some constants of one of its kernel libraries replaced."""
+    kernels = getattr(machine.spec, part).model_copy(update=dict(values))
+    return TensorCore(machine.spec.model_copy(update={part: kernels}))
 
 
 def fit_cases(

@@ -75,7 +75,7 @@ def gpu(name: str, library: str) -> TensorCore:
     assert isinstance(machine, TensorCore)
     if library == "cuSPARSELt" or machine.spec.sparse is None:
         return machine
-    return with_kernels(machine, "sparse", {"by_rows": ()})
+    return with_kernels(machine, "sparse", {"by_rows": False})
 
 
 def times_s(claim: LayerClaim) -> tuple[float, float]:

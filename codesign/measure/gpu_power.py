@@ -10,7 +10,7 @@ import numpy as np
 from codesign.arch.tensor_core import TensorCore
 from codesign.measure.gpu_fit import Case, least
 from codesign.measure.gpu_rows import Float64, Rows
-from codesign.measure.gpu_settings import settings
+from codesign.measure.gpu_settings import PARTS, settings
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class PowerLaw:
             }
         )
         bare = {
-            field: library.model_copy(update={"sustained": {}})
-            for field in ("dense", "sparse")
-            if (library := getattr(spec, field)) is not None
+            part: library.model_copy(update={"sustained": {}})
+            for part in PARTS
+            if (library := getattr(spec, part)) is not None
         }
         return TensorCore(spec.model_copy(update={"power": power, **bare}))
 

@@ -22,6 +22,7 @@ from codesign.measure.gpu_rows import (
     protocols,
     read_rows,
 )
+from codesign.measure.gpu_settings import part_of
 from codesign.measure.suite import Group, left_out
 
 
@@ -78,9 +79,8 @@ def tensor_core(name: str) -> TensorCore | None:
 def is_calibrated(machine: TensorCore, rows: Rows) -> bool:
     """Whether the kernels that run the rows, and the rate of their type, were fitted to this
     board."""
-    field = "dense" if rows.pattern == "dense" else "sparse"
-    source = machine.spec.source_of(f"{field}.step_cycles")
-    kernels = machine.kernels(rows.form)
+    source = machine.spec.source_of(f"{part_of(rows)}.step_cycles")
+    kernels = machine.kernels(rows.form, rows.dtype)  # type: ignore[arg-type]
     return source is not None and source.status == "measured" and rows.dtype in kernels.sustained
 
 

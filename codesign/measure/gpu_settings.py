@@ -10,9 +10,17 @@ from pydantic import Field
 
 from codesign.config import Spec, load_spec
 from codesign.measure.gpu_rows import Rows
-from codesign.units import DTypeName
+from codesign.units import BITS_PER_BYTE, DTypeName, dtype_bits
 
-Part = Literal["dense", "sparse"]
+Part = Literal["dense", "sparse", "sparse_8bit"]
+PARTS: tuple[Part, ...] = ("dense", "sparse", "sparse_8bit")
+
+
+def part_of(rows: Rows) -> Part:
+    """The kernels of a machine file that rows exercise."""
+    if rows.pattern == "dense":
+        return "dense"
+    return "sparse_8bit" if dtype_bits(rows.dtype) <= BITS_PER_BYTE else "sparse"
 
 
 class Search(Spec):

@@ -15,7 +15,7 @@ from codesign.measure.gpu_operators import operator_groups
 from codesign.measure.gpu_roofline import Roofline3, fit_roofline
 from codesign.measure.gpu_rows import data_files, predict
 from codesign.measure.gpu_scores import Scored, scored_groups
-from codesign.measure.gpu_settings import Part
+from codesign.measure.gpu_settings import part_of
 from codesign.measure.gpu_transfer import lent_protocol, transfers, unknown
 from codesign.measure.suite import (
     Group,
@@ -84,7 +84,7 @@ def transferred(scored: Sequence[Scored]) -> Iterator[Scored]:
     """Every calibrated board as if it were unknown: constants of the other boards' rows alone."""
     for one in scored:
         lent = transfers().boards.get(one.machine.spec.name)
-        part: Part = "dense" if one.rows.pattern == "dense" else "sparse"
+        part = part_of(one.rows)
         if lent is None or part not in lent.kernels or not one.calibrated:
             continue
         machine = unknown(one.machine, lent, part)

@@ -18,7 +18,7 @@ from codesign.measure.gpu_files import Calibrated, write_machine, write_protocol
 from codesign.measure.gpu_fit import Case, Fit, fit_cases, with_kernels
 from codesign.measure.gpu_power import PowerLaw, fit_power, start_law
 from codesign.measure.gpu_rows import Protocol, Protocols, Rows, data_files, predict, read_rows
-from codesign.measure.gpu_settings import settings
+from codesign.measure.gpu_settings import PARTS, settings
 from codesign.measure.gpu_stream_fit import StreamFit
 from codesign.measure.gpu_transfer import Lent, Transfers
 
@@ -119,7 +119,8 @@ def test_what_was_found_is_written_and_read_again(tmp_path):
     )  # fmt: skip
     found = Calibrated(
         {("gb10", "dense"): Fit((case,), 0.05, 30)}, law,
-        {(False, "sparse"): Fit((case,), 0.05, 30)}, (PROTOCOL,), {}, {"gb10": lent},
+        {(False, part): Fit((case,), 0.05, 30) for part in ("sparse", "sparse_8bit")},
+        (PROTOCOL,), {}, {"gb10": lent},
         StreamFit(machine, (), 0.0, 0),
     )  # fmt: skip
     file = tmp_path / "gb10.yaml"
@@ -146,7 +147,7 @@ def test_every_gpu_has_a_process_and_a_way_to_its_kernels():
     plan, law = settings(), start_law()
     for name, machine in calibration.shipped_gpus().items():
         assert law.energy(name) > 0
-        for part in ("dense", "sparse"):
+        for part in PARTS:
             source = machine.spec.source_of(f"{part}.step_cycles")
             own = any((one.machine, one.kernels) == (name, part) for one in plan.boards)
             assert getattr(machine.spec, part) is None or (source.status == "measured") == own
@@ -154,11 +155,13 @@ def test_every_gpu_has_a_process_and_a_way_to_its_kernels():
 
 @pytest.mark.slow
 @pytest.mark.skipif(DATA is None, reason="CODESIGN_GPU_DATA names no folder of measured products")
-@pytest.mark.parametrize("board", settings().boards[:4], ids=lambda one: one.machine)
+@pytest.mark.parametrize(
+    "board", settings().boards[:8], ids=lambda one: f"{one.machine}-{one.kernels}"
+)
 def test_the_committed_constants_are_those_of_the_data(board):
     groups = read_rows(data_files(Path(DATA or "")))
     machine = load_arch(board.machine)
     fit = calibration.fit_board(machine, board, groups)
     for name in settings().start.kernels:
         written = float(f"{getattr(fit.cases[0].kernels, name):.4g}")
-        assert getattr(machine.spec.sparse, name) == written
+        assert getattr(getattr(machine.spec, board.kernels), name) == written

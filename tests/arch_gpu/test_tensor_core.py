@@ -235,6 +235,17 @@ def test_tiles_of_sparse_kernels_are_no_larger_than_the_library_has():
     assert machine.mappings(dense)
 
 
+def test_sparse_kernels_of_8_bit_operands_are_others():
+    machine = load_arch("rtx4090")
+    two_of_four = machine.form(gemm(8, 64, 64, "2:4").ops[0])
+    assert machine.kernels(two_of_four, "fp16") is machine.spec.sparse
+    assert machine.kernels(two_of_four, "int8") is machine.spec.sparse_8bit
+    dense = machine.form(gemm(8, 64, 64).ops[0])
+    assert machine.kernels(dense, "int8") is machine.spec.dense
+    assert machine.spec.sparse.by_rows
+    assert not machine.spec.sparse_8bit.by_rows
+
+
 def test_passes_over_a_row_add_their_exponentials():
     machine = load_arch("a100_sxm_80gb", {"flash_attention": False})
     op = Op(
@@ -269,7 +280,7 @@ BOUND_BY = np.array(
     ]
 )  # fmt: skip
 """Groups, m, n, k: reads, writes, MMA, latency, a long reduction, operands as large as L2."""
-NEVER_IN_THE_WAY = {"dense.sharing", "sparse.sharing"}
+NEVER_IN_THE_WAY = {"dense.sharing", "sparse.sharing", "sparse_8bit.sharing"}
 """At half and at twice the value something else is slower than L2."""
 
 
@@ -280,14 +291,15 @@ def test_every_constant_of_kernels_and_power_moves_some_product(name):
 
     def choices(machine):
         found = [machine.choose(BOUND_BY, "fp16", form) for form in forms]
-        return np.array([*found, machine.choose(BOUND_BY, "fp32")])
+        narrow = machine.choose(BOUND_BY, "int8", forms[1])
+        return np.array([*found, narrow, machine.choose(BOUND_BY, "fp32")])
 
-    bare = {"dense.sustained": {}, "sparse.sustained": {}}
+    bare = {f"{part}.sustained": {} for part in ("dense", "sparse", "sparse_8bit")}
     plain = load_arch(name, {**bare, "power.limit_w": load_arch(name).spec.power.limit_w / 2})
     before, idle = choices(plain), set()
     for knob in knobs(plain):
         others = neighbours(plain, knob, {})
-        inside = knob.path.split(".")[0] in ("dense", "sparse", "power", "l2")
+        inside = knob.path.split(".")[0] in ("dense", "sparse", "sparse_8bit", "power", "l2")
         if inside and not any((choices(other) != before).any() for other in others):
             idle.add(knob.path)
     assert idle <= NEVER_IN_THE_WAY
