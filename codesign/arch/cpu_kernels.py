@@ -21,12 +21,15 @@ from codesign.arch.cpu_loops import (
 )
 from codesign.arch.cpu_spec import CpuSpec
 from codesign.schedule.program import Int64
+from codesign.sparsity.fan_in import FanIn
 from codesign.sparsity.mask import Mask
 from codesign.sparsity.pattern import NM, Block, Rows
 from codesign.trace.op import Op, ceil_bytes
 
 _VECTORS, _PARTS = (1, 2, 4, 6, 8, 12, 16, 24), (1, 2, 4, 8, 16)
 _PATCH_ROWS, _PATCH_SEED = 64, 0
+_EQUAL_ROWS = (NM, FanIn)
+"""Patterns whose rows keep equally many weights: vectors of several rows need no padding."""
 _MOST_COUNTED = 1024
 """Masks whose counts are remembered, so that an operator's is counted once."""
 _SUM_BYTES = 4
@@ -147,11 +150,11 @@ class Kernels:
         engine, lanes = self.spec.engine, self.spec.simd.lanes
         if loop.kernel == "expand":
             units = np.full(op.n, self.shape(op).depth, dtype=np.int64)
-        elif loop.kernel == "rows" and not isinstance(op.b_pattern, NM):
+        elif loop.kernel == "rows" and not isinstance(op.b_pattern, _EQUAL_ROWS):
             units = -(-units // lanes) * lanes
         most, rows = busiest(units, passes, self.spec.cores)
         if loop.kernel == "rows":
-            ends = rows / lanes if isinstance(op.b_pattern, NM) else rows
+            ends = rows / lanes if isinstance(op.b_pattern, _EQUAL_ROWS) else rows
             return most * loop.cycles / engine.dense_efficiency + ends * engine.row_cycles
         sums = loop.items * _SUM_BYTES
         put_away = 2 * (loop.parts - 1) * sums / self.rate_of(len(units) * sums)
@@ -194,7 +197,7 @@ class Kernels:
     def _index_bytes(self, op: Op, loop: Loop) -> int:
         """Rows of equal counts are plain tensors that compiled code reads; the rest is a format."""
         engine = self.spec.engine
-        plain = loop.kernel == "rows" and isinstance(op.b_pattern, NM)
+        plain = loop.kernel == "rows" and isinstance(op.b_pattern, _EQUAL_ROWS)
         return engine.stored_index_bytes if plain else engine.index_bytes
 
     def stays(self, size_bytes: int) -> bool:

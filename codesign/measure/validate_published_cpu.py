@@ -163,7 +163,7 @@ def rows_speedup(model: str, fraction: float) -> float:
 def srigl(outputs: int = 768, inputs: int = 3072, threads: int = 4) -> Mapping[str, float]:
     """Speed-ups of a layer with constant fan-in over the dense and the unstructured one."""
     dense = load_workload(f"gemm:1,{outputs},{inputs},fp32")
-    patterns = {"condensed": "1:10", "unstructured": "unstructured(0.9)"}
+    patterns = {"condensed": "fan_in(0.9)", "unstructured": "unstructured(0.9)"}
     machine = (*_XEON_2145, ("cores", threads))
     time = {
         name: seconds(sparsify(dense, text, skip_first_last=False), "cpu_c6i", machine)
