@@ -43,7 +43,7 @@ class PowerLaw:
                 "mac_pj_at_1ghz": self.energy(spec.name),
             }
         )
-        bare = {
+        bare: dict[str, object] = {
             part: library.model_copy(update={"sustained": {}})
             for part in PARTS
             if (library := getattr(spec, part)) is not None
