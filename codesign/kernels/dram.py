@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-RANK, GROUP, BANK, OTHER_RANKS = 0, 1, 2, 3
-"""Levels of a rule; the last one speaks of the ranks that the preceding command did not address."""
+BANK, RANK = 0, 1
+"""Scopes of a command."""
 
 KEEP, OPEN, CLOSE = 0, 1, 2
 """What a command does to the rows of every bank in its scope."""
@@ -32,14 +32,15 @@ class DramTables(NamedTuple):
     """
 
     place: np.ndarray
-    """[bank] -> (node of its rank, first bank of its rank, first bank of its group)."""
+    """[bank] -> (node of its rank, first bank of its rank); in column k the node whose commands
+    row k of the book holds back, after one to this bank."""
     book: np.ndarray
     """[command] -> (scope, effect, needs, class, bus, cycles on the bus, first rule, past the last
-    rule, first window, past the last window); then rules (level, following class, cycles) and
-    windows (ring, level, following class, cycles, commands in the window), which the commands point
-    to."""
+    rule, first window, past the last window); then rules (following class, cycles) and windows
+    (following class, cycles, ring, commands in the window), which the commands point to. A rule
+    has a row for each node that it reaches."""
     shape: np.ndarray
-    """(ranks, banks of a rank, banks of a group, classes, rings, length of a ring, commands)."""
+    """(ranks, banks of a rank, classes, rings, length of a ring, commands)."""
 
 
 SCOPE, EFFECT, NEEDS, CLASS, BUS, BUS_CYCLES, RULES, RULES_END, WINDOWS, WINDOWS_END = range(10)
@@ -54,9 +55,9 @@ def fresh_state(shape, banks):
     """A channel with all banks closed and no history: clocks [class, node] and recent events [ring,
     node]."""
     nodes = banks + shape[0] + 1
-    clocks = np.zeros((shape[3] + 1, nodes), dtype=np.int64)
+    clocks = np.zeros((shape[2] + 1, nodes), dtype=np.int64)
     clocks[OPEN_ROW, :banks] = -1
-    ring = np.full((shape[4], nodes, shape[5] + 1), NEVER, dtype=np.int64)
+    ring = np.full((shape[3], nodes, shape[4] + 1), NEVER, dtype=np.int64)
     ring[:, :, 0] = 1
     return clocks, ring
 
@@ -97,45 +98,25 @@ def allowed_state(place, book, shape, clocks, command, bank, row):
 def issue(place, book, shape, clocks, ring, command, bank, row, clock):
     """Record a command: what may follow is pushed back, rows open or close."""
     c, own_bank = np.uintp(command), np.uintp(bank)
-    rank = place[own_bank, 0]
-    own_rank = np.uintp(rank)
     clocks[book[c, BUS], clocks.shape[1] - 1] = clock + book[c, BUS_CYCLES]
     for k in range(book[c, RULES], book[c, RULES_END]):
         rule = np.uintp(k)
-        level = book[rule, 0]
-        kind = np.uintp(book[rule, 1])
-        allowed = clock + book[rule, 2]
-        if level == BANK:
-            clocks[kind, own_bank] = max(clocks[kind, own_bank], allowed)
-        elif level == RANK:
-            clocks[kind, own_rank] = max(clocks[kind, own_rank], allowed)
-        elif level == GROUP:
-            first = place[own_bank, 2]
-            for i in range(first, first + shape[2]):
-                b = np.uintp(i)
-                clocks[kind, b] = max(clocks[kind, b], allowed)
-        else:
-            for other in range(len(place), len(place) + shape[0]):
-                if other != rank:
-                    n = np.uintp(other)
-                    clocks[kind, n] = max(clocks[kind, n], allowed)
+        kind, node = np.uintp(book[rule, 0]), np.uintp(place[own_bank, rule])
+        clocks[kind, node] = max(clocks[kind, node], clock + book[rule, 1])
     for k in range(book[c, WINDOWS], book[c, WINDOWS_END]):
-        r = book[k, 0]
-        node = own_rank if book[k, 1] == RANK else own_bank
-        if k == book[c, WINDOWS] or r != book[k - 1, 0]:
+        kind, r, node = np.uintp(book[k, 0]), book[k, 2], np.uintp(place[own_bank, k])
+        if k == book[c, WINDOWS] or r != book[k - 1, 2]:
             at = ring[r, node, 0]
             ring[r, node, at] = clock
-            ring[r, node, 0] = at + 1 if at < book[k, 4] else 1
-        kind = np.uintp(book[k, 2])
-        clocks[kind, node] = max(clocks[kind, node], ring[r, node, ring[r, node, 0]] + book[k, 3])
+            ring[r, node, 0] = at + 1 if at < book[k, 3] else 1
+        clocks[kind, node] = max(clocks[kind, node], ring[r, node, ring[r, node, 0]] + book[k, 1])
     effect = book[c, EFFECT]
-    if effect != KEEP:
-        opened = row if effect == OPEN else -1
-        if book[c, SCOPE] == RANK:
-            first = place[own_bank, 1]
-            clocks[OPEN_ROW, first : first + shape[1]] = opened
-        else:
-            clocks[OPEN_ROW, own_bank] = opened
+    if book[c, SCOPE] == BANK:
+        closed = -1 if effect == CLOSE else clocks[OPEN_ROW, own_bank]
+        clocks[OPEN_ROW, own_bank] = row if effect == OPEN else closed
+    elif effect != KEEP:
+        first = place[own_bank, 1]
+        clocks[OPEN_ROW, first : first + shape[1]] = row if effect == OPEN else -1
 
 
 @njit(cache=True, nogil=True)
@@ -196,17 +177,48 @@ class Controller(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def run_in_order(tables, rule, bank, row, write, arrival, log):
-    """Serve requests strictly in order, one command after another: what `run_requests` returns.
+def deal(channel, bank, row, column, arrival, sizes):
+    """Number the requests by channel, in one pass over them and one over the channels.
+
+    `sizes` are the channels, banks, rows and columns. Returns the numbers, channel by channel;
+    where each channel's begin; whether a place does not exist; whether arrivals are negative or
+    fall.
+    """
+    n, channels = len(channel), sizes[0]
+    begins = np.zeros(channels + 1, dtype=np.int64)
+    outside, falls = False, False
+    before = 0
+    for i in range(n):
+        c, b, r, k, at = channel[i], bank[i], row[i], column[i], arrival[i]
+        exists = (c >= 0) & (c < channels) & (b >= 0) & (b < sizes[1])
+        exists &= (r >= 0) & (r < sizes[2]) & (k >= 0) & (k < sizes[3])
+        outside |= not exists
+        falls |= at < before
+        before = at
+        begins[c + 1 if exists else 0] += 1
+    begins[0] = 0
+    for c in range(channels):
+        begins[c + 1] += begins[c]
+    order = np.empty(0 if outside else n, dtype=np.int64)
+    ends = begins.copy()
+    for i in range(len(order)):
+        order[ends[channel[i]]] = i
+        ends[channel[i]] += 1
+    return order, begins, outside, falls
+
+
+@njit(cache=True, nogil=True)
+def run_in_order(tables, rule, chosen, bank, row, write, arrival, clocks_of, log):
+    """Serve the chosen requests strictly in order, one command after another; `run_requests` says
+    what is written and returned.
 
     A refresh that falls due is sent before the next command that would not be earlier.
     """
     place, book, shape = tables.place, tables.book, tables.shape
     clocks, ring = fresh_state(shape, len(place))
-    n = len(bank)
-    done = np.zeros(n, dtype=np.int64)
-    served = np.zeros(n, dtype=np.int64)
-    commands = np.zeros(shape[6], dtype=np.int64)
+    n = len(chosen)
+    done, served, entered = clocks_of[0], clocks_of[1], clocks_of[2]
+    commands = np.zeros(shape[5], dtype=np.int64)
     totals = np.zeros(5, dtype=np.int64)
     ranks, per_rank = shape[0], shape[1]
     clock = 1
@@ -214,9 +226,10 @@ def run_in_order(tables, rule, bank, row, write, arrival, log):
     refreshes = 0
     refreshes_due = 0
     logged = 0
-    i = 0
+    k = 0
     touched = False
-    while i < n:
+    while k < n:
+        i = chosen[k]
         target = bank[i]
         target_row = row[i]
         open_row = clocks[OPEN_ROW, target]
@@ -252,7 +265,9 @@ def run_in_order(tables, rule, bank, row, write, arrival, log):
                 served[i] = start
                 done[i] = start + (rule.read_cycles if command == RD else 0)
                 totals[4] = max(totals[4], done[i])
-                follows = i + 1 < n and bank[i + 1] == target and row[i + 1] == target_row
+                entered[i] = arrival[i]
+                after = chosen[min(k + 1, n - 1)]
+                follows = k + 1 < n and bank[after] == target and row[after] == target_row
                 if rule.closed_page and not follows:
                     command += RDA - RD
         issue(place, book, shape, clocks, ring, command, target, target_row, start)
@@ -265,7 +280,7 @@ def run_in_order(tables, rule, bank, row, write, arrival, log):
             log[logged, 3] = i
         logged += 1
         if served[i] > 0:
-            i += 1
+            k += 1
             touched = False
     totals[3] = logged
-    return done, served, arrival.copy(), commands, totals
+    return commands, totals

@@ -11,18 +11,16 @@ READS, WRITES, ACTIVE = 0, 1, 2
 """Lists of requests: the two queues, and those whose ACT was sent (one for a bank at most), which
 ranks count as ACTIVE + READS and ACTIVE + WRITES."""
 
-KEY, ROW, TOUCHED, NEXT, BEFORE, FREE = 0, 1, 2, 3, 4, 5
-"""Columns of a slot: its request's key, that request's row, whether a command was sent for it, the
-next younger and the next older slot of the same queue and bank, and (unrelated to the slot) the
-stack of free slots of its queue."""
+KEY, HOME, ROW, TOUCHED, NEXT, BEFORE = 0, 1, 2, 3, 4, 5
+"""Rows of slots: its request's key, that request's bank and row, whether a command was sent for it,
+and the next younger and the next older slot of the same queue and bank. Behind the slots of
+requests come the ends, one of each queue and bank: after the youngest and before the oldest,
+without a key."""
 
-HEAD, TAIL, MISS = 0, 1, 2
-"""Columns of a lane (a queue's part for one bank): its oldest and its youngest slot, and the key of
-its oldest request for another row than the open one."""
-
-HIT, OPENING, CLOSING, ACTIVATED = 0, 1, 2, 3
+HIT, OPENING, CLOSING, ACTIVATED, MISS = 0, 1, 2, 3, 4
 """Rows of keys of a queue, by bank: its oldest request for which RD or WR, ACT or PRE is the next
-command, and the request that left it by its ACT."""
+command, the request that left it by its ACT, and its oldest request for another row than the open
+one."""
 
 NONE = 1 << 62
 SLOT_BITS, WAIT_SHIFT = 14, 46
@@ -54,88 +52,106 @@ def is_activated(keys, bank):
     return min(keys[READS, ACTIVATED, b], keys[WRITES, ACTIVATED, b]) != NONE
 
 
+@njit(cache=True, nogil=True)
+def empty_lanes(queue, banks):
+    """Slots, free ones as stacks [queue, place], and keys of all lists, without requests."""
+    ends = np.arange(2 * queue, 2 * (queue + banks))
+    slot = np.zeros((6, 2 * (queue + banks)), dtype=np.int64)
+    slot[KEY, ends] = NONE
+    slot[NEXT, ends] = ends
+    slot[BEFORE, ends] = ends
+    free = np.arange(2 * queue).reshape(2, queue)
+    return slot, free, np.full((3, 5, banks), NONE, dtype=np.int64)
+
+
 @njit(cache=True, nogil=True, _nrt=False, forceinline=True)
-def offer(clocks, lane, keys, queue, bank, keep_hits):
+def end_of(slot, keys, queue, bank):
+    """The end of a queue's requests for a bank."""
+    banks = keys.shape[2]
+    return np.uintp(slot.shape[1] + (queue - 2) * banks + bank)
+
+
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+def offer(clocks, keys, queue, bank, keep_hits):
     """Say what a bank may do next for a queue, once its oldest hit and miss are known."""
     q, b = np.uintp(queue), np.uintp(bank)
-    miss = lane[q, b, MISS]
+    miss = keys[q, MISS, b]
     is_open = clocks[OPEN_ROW, b] >= 0
-    barred = is_activated(keys, bank) or (keep_hits != 0 and keys[q, HIT, b] != NONE)
+    barred = is_activated(keys, bank) | ((keep_hits != 0) & (keys[q, HIT, b] != NONE))
     keys[q, OPENING, b] = NONE if is_open else miss
-    keys[q, CLOSING, b] = miss + CLOSES if is_open and not barred else NONE
+    keys[q, CLOSING, b] = miss + CLOSES if is_open & (not barred) else NONE
 
 
 @njit(cache=True, nogil=True, _nrt=False, forceinline=True)
-def oldest(slot, first, row, hits):
-    """The key of the oldest request from a slot on for a row (`hits`), or for any other."""
+def oldest_hit(slot, end, first, row):
+    """The key of the oldest request from a slot on for a row."""
+    slot[ROW, end] = row
     s = first
-    while s >= 0 and (slot[np.uintp(s), ROW] == row) != hits:
-        s = slot[np.uintp(s), NEXT]
-    return NONE if s < 0 else slot[np.uintp(s), KEY]
+    while slot[ROW, np.uintp(s)] != row:
+        s = slot[NEXT, np.uintp(s)]
+    return slot[KEY, np.uintp(s)]
 
 
 @njit(cache=True, nogil=True, _nrt=False, forceinline=True)
-def sort_opened(clocks, slot, lane, keys, bank, row, keep_hits):
+def sort_opened(clocks, slot, keys, bank, row, keep_hits):
     """Find a bank's oldest hits and misses after a row of it was opened."""
     b = np.uintp(bank)
     for q in range(2):
-        keys[q, HIT, b] = oldest(slot, lane[q, b, HEAD], row, True)
-        lane[q, b, MISS] = oldest(slot, lane[q, b, HEAD], row, False)
-        offer(clocks, lane, keys, q, bank, keep_hits)
+        end = end_of(slot, keys, q, bank)
+        first = slot[NEXT, end]
+        keys[q, HIT, b] = oldest_hit(slot, end, first, row)
+        slot[ROW, end] = -1
+        s = first
+        while slot[ROW, np.uintp(s)] == row:
+            s = slot[NEXT, np.uintp(s)]
+        keys[q, MISS, b] = slot[KEY, np.uintp(s)]
+        offer(clocks, keys, q, bank, keep_hits)
 
 
 @njit(cache=True, nogil=True, _nrt=False, forceinline=True)
-def sort_closed(slot, lane, keys, bank):
+def sort_closed(slot, keys, bank):
     """Make every request of a bank a miss after its row was closed."""
     b = np.uintp(bank)
     for q in range(2):
-        head = lane[q, b, HEAD]
-        lane[q, b, MISS] = NONE if head < 0 else slot[np.uintp(head), KEY]
+        head = slot[NEXT, end_of(slot, keys, q, bank)]
+        miss = slot[KEY, np.uintp(head)]
+        keys[q, MISS, b] = miss
         keys[q, HIT, b] = NONE
-        keys[q, OPENING, b] = lane[q, b, MISS]
+        keys[q, OPENING, b] = miss
         keys[q, CLOSING, b] = NONE
 
 
 @njit(cache=True, nogil=True, _nrt=False, forceinline=True)
-def enqueue(clocks, slot, lane, keys, waiting, queue, bank, row, request):
+def enqueue(clocks, slot, free, keys, waiting, queue, bank, row, request):
     """Put a request behind the others of its queue and bank."""
     q, b = np.uintp(queue), np.uintp(bank)
-    free = slot[queue * (len(slot) >> 1) + waiting[q], FREE]
+    own = free[q, np.uintp(waiting[q])]
     waiting[q] += 1
-    s = np.uintp(free)
-    key = QUEUED + (request << SLOT_BITS) + free
-    tail = lane[q, b, TAIL]
-    slot[s, KEY] = key
-    slot[s, ROW] = row
-    slot[s, TOUCHED] = 0
-    slot[s, NEXT] = -1
-    slot[s, BEFORE] = tail
-    if tail < 0:
-        lane[q, b, HEAD] = free
-    else:
-        slot[np.uintp(tail), NEXT] = free
-    lane[q, b, TAIL] = free
-    if clocks[OPEN_ROW, b] == row:
-        keys[q, HIT, b] = min(keys[q, HIT, b], key)
-    else:
-        lane[q, b, MISS] = min(lane[q, b, MISS], key)
+    s, end = np.uintp(own), end_of(slot, keys, queue, bank)
+    key = QUEUED + (request << SLOT_BITS) + own
+    tail = slot[BEFORE, end]
+    slot[KEY, s] = key
+    slot[HOME, s] = bank
+    slot[ROW, s] = row
+    slot[TOUCHED, s] = 0
+    slot[NEXT, s] = end
+    slot[BEFORE, s] = tail
+    slot[NEXT, np.uintp(tail)] = own
+    slot[BEFORE, end] = own
+    hits = clocks[OPEN_ROW, b] == row
+    keys[q, HIT, b] = min(keys[q, HIT, b], key if hits else NONE)
+    keys[q, MISS, b] = min(keys[q, MISS, b], NONE if hits else key)
 
 
 @njit(cache=True, nogil=True, _nrt=False, forceinline=True)
-def dequeue(slot, lane, waiting, queue, bank, gone):
+def dequeue(slot, free, waiting, queue, gone):
     """Take a slot out of its queue."""
-    q, b, s = np.uintp(queue), np.uintp(bank), np.uintp(gone)
-    before, after = slot[s, BEFORE], slot[s, NEXT]
-    if before < 0:
-        lane[q, b, HEAD] = after
-    else:
-        slot[np.uintp(before), NEXT] = after
-    if after < 0:
-        lane[q, b, TAIL] = before
-    else:
-        slot[np.uintp(after), BEFORE] = before
+    q, s = np.uintp(queue), np.uintp(gone)
+    before, after = slot[BEFORE, s], slot[NEXT, s]
+    slot[NEXT, np.uintp(before)] = after
+    slot[BEFORE, np.uintp(after)] = before
     waiting[q] -= 1
-    slot[queue * (len(slot) >> 1) + waiting[q], FREE] = gone
+    free[q, np.uintp(waiting[q])] = gone
 
 
 @njit(cache=True, nogil=True, _nrt=False, forceinline=True)
@@ -183,13 +199,13 @@ def pick(shape, book, clocks, keys, in_rank, chosen, now):
 
 
 @njit(cache=True, nogil=True, _nrt=False, forceinline=True)
-def fate(slot, lane, waiting, bank, row, column, request, write):
+def fate(slot, free, keys, waiting, bank, row, column, request, write):
     """What happens to an offered request: 0 refused, 1 queued, 2 met by a waiting write to its
     address."""
-    s = lane[WRITES, np.uintp(bank[request]), HEAD]
-    while s >= 0:
-        other = np.uintp(number(slot[np.uintp(s), KEY]))
+    s = slot[NEXT, end_of(slot, keys, WRITES, bank[request])]
+    while s < free.size:
+        other = np.uintp(number(slot[KEY, np.uintp(s)]))
         if row[other] == row[request] and column[other] == column[request]:
             return 2
-        s = slot[np.uintp(s), NEXT]
-    return 1 if waiting[WRITES if write[request] else READS] < len(slot) >> 1 else 0
+        s = slot[NEXT, np.uintp(s)]
+    return 1 if waiting[WRITES if write[request] else READS] < free.shape[1] else 0

@@ -27,10 +27,8 @@ from codesign.kernels.dram_lanes import (
     ACTIVATED,
     ACTIVE,
     CLOSES,
-    FREE,
     HIT,
-    KEY,
-    MISS,
+    HOME,
     NEXT,
     NONE,
     QUEUED,
@@ -41,12 +39,14 @@ from codesign.kernels.dram_lanes import (
     WRITES,
     clock_of,
     dequeue,
+    empty_lanes,
+    end_of,
     enqueue,
     fate,
     is_activated,
     number,
     offer,
-    oldest,
+    oldest_hit,
     pick,
     sort_closed,
     sort_opened,
@@ -87,56 +87,53 @@ def _write_mode(waiting, rule, mode):
 
 
 @njit(cache=True, nogil=True)
-def run_requests(tables, rule, bank, row, column, write, arrival, log):
-    """Serve requests first-ready, first-come: when each is done, and what the channel did for it.
+def run_requests(tables, rule, chosen, bank, row, column, write, arrival, clocks_of, log):
+    """Serve the chosen requests first-ready, first-come, on one channel.
 
     At most one request enters per clock, in order, once the clock has reached its arrival and its
-    queue has room. Returns done clocks, clocks of the column commands (0: none needed), entry
-    clocks, commands by kind, (row hits, misses, conflicts, entries of the log, last clock). `log`
-    takes (clock, command, bank, request) while it has room.
+    queue has room. Row 0 of `clocks_of` takes their done clocks, row 1 those of the column commands
+    (0: none needed), row 2 the entry clocks; `log` takes (clock, command, bank, request) while it
+    has room. Returns commands by kind and (row hits, misses, conflicts, entries of the log, last
+    clock).
     """
     place, book, shape = tables.place, tables.book, tables.shape
-    n, banks, ranks, keep_hits = len(bank), len(place), shape[0], rule.keep_hits
+    n, banks, ranks, keep_hits = len(chosen), len(place), shape[0], rule.keep_hits
+    done, served, entered = clocks_of[0], clocks_of[1], clocks_of[2]
     clocks, ring = fresh_state(shape, banks)
-    slot = np.empty((2 * rule.queue, 6), dtype=np.int64)
-    slot[:, FREE] = np.arange(2 * rule.queue)
-    lane = np.full((2, banks, 3), -1, dtype=np.int64)
-    lane[:, :, MISS] = NONE
-    keys = np.full((3, 4, banks), NONE, dtype=np.int64)
+    slot, free, keys = empty_lanes(rule.queue, banks)
     waiting = np.zeros(3, dtype=np.int64)
     in_rank = np.zeros((4, ranks), dtype=np.int64)
-    done = np.zeros(n, dtype=np.int64)
-    served = np.zeros(n, dtype=np.int64)
-    entered = np.zeros(n, dtype=np.int64)
-    commands = np.zeros(shape[6], dtype=np.int64)
+    commands = np.zeros(shape[5], dtype=np.int64)
     totals = np.zeros(5, dtype=np.int64)
     head, clock, last, mode, logged, target = 0, 0, 0, READS, 0, 0
+    new = chosen[0] if n else 0
     refreshes, refreshes_due = 0, 0
     next_refresh = rule.refresh_interval if rule.refresh_interval > 0 else FAR
     while True:
         # at the end of clock tick `clock`: one request may enter
         bound = FAR
-        if head < n and arrival[head] <= clock:
-            outcome = fate(slot, lane, waiting, bank, row, column, head, write)
+        if head < n and arrival[new] <= clock:
+            outcome = fate(slot, free, keys, waiting, bank, row, column, new, write)
             if outcome > 0:
-                entered[head] = clock
-                target = bank[head]
+                entered[new] = clock
+                target = bank[new]
                 if outcome == 2:
-                    done[head] = clock + 1
+                    done[new] = clock + 1
                     last = max(last, clock + 1)
                 else:
-                    q = WRITES if write[head] else READS
-                    enqueue(clocks, slot, lane, keys, waiting, q, target, row[head], head)
-                    offer(clocks, lane, keys, q, target, keep_hits)
+                    q = WRITES if write[new] else READS
+                    enqueue(clocks, slot, free, keys, waiting, q, target, row[new], new)
+                    offer(clocks, keys, q, target, keep_hits)
                     in_rank[q, place[target, 0] - banks] += 1
                 head += 1
+                new = chosen[head] if head < n else new
                 if head < n and (
-                    arrival[head] > clock + 1
-                    or fate(slot, lane, waiting, bank, row, column, head, write) > 0
+                    arrival[new] > clock + 1
+                    or fate(slot, free, keys, waiting, bank, row, column, new, write) > 0
                 ):
-                    bound = max(arrival[head], clock + 1) + 1
+                    bound = max(arrival[new], clock + 1) + 1
         elif head < n:
-            bound = arrival[head] + 1
+            bound = arrival[new] + 1
         if head == n and waiting[READS] + waiting[WRITES] + waiting[ACTIVE] == 0:
             if clock >= last:
                 break
@@ -186,7 +183,7 @@ def run_requests(tables, rule, bank, row, column, write, arrival, log):
                     turned = _write_mode(waiting, rule, mode)
                     late = False
                     if row_at <= now:
-                        other = bank[number(slot[row_slot, KEY])]
+                        other = slot[HOME, np.uintp(row_slot)]
                         late = earliest_clock(place, book, clocks, row_command, other) > now
                         late |= other == target
                     if late or turned != mode:
@@ -201,31 +198,32 @@ def run_requests(tables, rule, bank, row, column, write, arrival, log):
                 target = column_key & SLOTS
                 q = WRITES if keys[READS, ACTIVATED, target] == NONE else READS
                 command = RD + q
-                request = number(keys[q, ACTIVATED, target])
+                request = number(column_key)
                 keys[q, ACTIVATED, target] = NONE
                 waiting[ACTIVE] -= 1
                 in_rank[ACTIVE + q, place[target, 0] - banks] -= 1
-                offer(clocks, lane, keys, READS, target, keep_hits)
-                offer(clocks, lane, keys, WRITES, target, keep_hits)
+                offer(clocks, keys, READS, target, keep_hits)
+                offer(clocks, keys, WRITES, target, keep_hits)
             elif is_column or not refreshing:
-                chosen = column_key & SLOTS if is_column else row_slot
+                own = np.uintp(column_key & SLOTS if is_column else row_slot)
                 command = RD + mode if is_column else row_command
-                request = number(slot[chosen, KEY])
-                target = bank[request]
-                if slot[chosen, TOUCHED] == 0:
-                    slot[chosen, TOUCHED] = 1
-                    totals[0 if is_column else (1 if command == ACT else 2)] += 1
+                request = number(column_key if is_column else row_key)
+                target = slot[HOME, own]
+                met = 0 if is_column else (1 if command == ACT else 2)
+                totals[met] += 1 - slot[TOUCHED, own]
+                slot[TOUCHED, own] = 1
                 if command != PRE:
-                    dequeue(slot, lane, waiting, mode, target, chosen)
+                    dequeue(slot, free, waiting, mode, own)
                     in_rank[mode, place[target, 0] - banks] -= 1
                     if command == ACT:
                         keys[mode, ACTIVATED, target] = (request << SLOT_BITS) + target
                         waiting[ACTIVE] += 1
                         in_rank[ACTIVE + mode, place[target, 0] - banks] += 1
                     else:
-                        younger = slot[chosen, NEXT]
-                        keys[mode, HIT, target] = oldest(slot, younger, row[request], True)
-                        offer(clocks, lane, keys, mode, target, keep_hits)
+                        younger = slot[NEXT, own]
+                        end = end_of(slot, keys, mode, target)
+                        keys[mode, HIT, target] = oldest_hit(slot, end, younger, row[request])
+                        offer(clocks, keys, mode, target, keep_hits)
             else:
                 command, target = row_command, row_slot
                 refreshes += 1 if command >= REFA else 0
@@ -246,14 +244,14 @@ def run_requests(tables, rule, bank, row, column, write, arrival, log):
                 log[logged, 3] = request
             logged += 1
             if command == ACT:
-                sort_opened(clocks, slot, lane, keys, target, opened, keep_hits)
+                sort_opened(clocks, slot, keys, target, opened, keep_hits)
             elif book[command, EFFECT] != KEEP:
                 first, past = target, target + 1
                 if book[command, SCOPE] == RANK:
                     first = place[target, 1]
                     past = first + shape[1]
                 for b in range(first, past):
-                    sort_closed(slot, lane, keys, b)
+                    sort_closed(slot, keys, b)
     totals[3] = logged
     totals[4] = last
-    return done, served, entered, commands, totals
+    return commands, totals

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from codesign.config import CodesignError
-from codesign.kernels.dram import Controller, run_commands, run_in_order
+from codesign.kernels.dram import Controller, deal, run_commands, run_in_order
 from codesign.kernels.dram_queue import run_requests
 from codesign.memory.addresses import AddressMapping, Location
 from codesign.memory.spec import DramSpec, command_ids, standard
@@ -95,46 +96,44 @@ def simulate_located(
     refreshes. Raises CodesignError on places outside the DRAM, an arrival that falls, or an empty
     queue.
     """
-    n = len(where.bank)
-    where.check(spec.organisation)
+    n, shape = len(where.bank), spec.organisation
     write = np.require(np.broadcast_to(is_write, (n,)), np.bool_, ("C", "W"))
-    requests = [
+    channel, bank, row, column, at = (
         np.require(np.broadcast_to(each, (n,)), np.int64, ("C", "W"))
-        for each in (where.bank, where.row, where.column, arrival)
-    ]
-    at = requests[-1]
+        for each in (where.channel, where.bank, where.row, where.column, arrival)
+    )
     if not 1 <= queue <= MOST_QUEUED:
         raise CodesignError(f"requests: a queue has 1 to {MOST_QUEUED} places, not {queue}")
-    if n and (at[0] < 0 or np.any(at[1:] < at[:-1])):
+    sizes = (shape.channels, shape.banks, shape.rows, shape.columns)
+    order, begins, outside, falls = deal(channel, bank, row, column, at, sizes)
+    if outside:
+        where.check(shape)
+    if falls:
         raise CodesignError("requests: arrivals must not be negative or fall")
     rule = controller(spec, policy, page, queue, refresh or spec.refresh, staggered)
-    several = spec.organisation.channels > 1
-    done, served, entered = (np.zeros(n if several else 0, dtype=np.int64) for _ in range(3))
-    commands = np.zeros(int(spec.tables.shape[6]), dtype=np.int64)
+    clocks = np.zeros((3, n), dtype=np.int64)
+    commands = np.zeros(int(spec.tables.shape[5]), dtype=np.int64)
     totals = np.zeros(5, dtype=np.int64)
     logs: list[Int64] = []
-    for channel in range(spec.organisation.channels):
-        chosen = np.flatnonzero(where.channel == channel) if several else slice(None)
-        bank, row, column, enters = (each[chosen] for each in requests)
-        if not len(bank):
+    for first, past in pairwise(begins.tolist()):
+        if first == past:
             continue
+        chosen = order[first:past]
         log = np.zeros((log_entries, 4), dtype=np.int64)
         if policy == "in_order":
-            result = run_in_order(spec.tables, rule, bank, row, write[chosen], enters, log)
+            sent, did = run_in_order(spec.tables, rule, chosen, bank, row, write, at, clocks, log)
         else:
-            result = run_requests(spec.tables, rule, bank, row, column, write[chosen], enters, log)
-        if several:
-            done[chosen], served[chosen], entered[chosen] = result[:3]
-        else:
-            done, served, entered = result[:3]
-        commands += result[3]
-        totals[:3] += result[4][:3]
-        totals[4] = max(totals[4], result[4][4])
-        logs.append(log[: result[4][3]])
+            sent, did = run_requests(
+                spec.tables, rule, chosen, bank, row, column, write, at, clocks, log
+            )
+        commands += sent
+        totals[:3] += did[:3]
+        totals[4] = max(totals[4], did[4])
+        logs.append(log[: did[3]])
     return RequestTimeline(
-        done,
-        served,
-        entered,
+        clocks[0],
+        clocks[1],
+        clocks[2],
         dict(zip(command_ids(spec), commands.tolist(), strict=True)),
         int(totals[0]),
         int(totals[1]),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from codesign.config import CodesignError, Document, Spec, did_you_mean, load_spec
@@ -16,10 +17,8 @@ from codesign.kernels.dram import (
     ANY_STATE,
     BANK,
     CLOSE,
-    GROUP,
     KEEP,
     OPEN,
-    OTHER_RANKS,
     RANK,
     ROW_OPEN,
     DramTables,
@@ -27,18 +26,15 @@ from codesign.kernels.dram import (
 from codesign.memory.expression import cycles_of
 
 HERE = Path(__file__).parent
+Int64 = NDArray[np.int64]
+Level = Literal["rank", "bank_group", "bank", "other_ranks"]
 STATUSES = Literal["published", "derived", "measured", "unverified", "assumed", "chosen"]
 BASE_COMMANDS = ("ACT", "PRE", "PREA", "RD", "WR", "RDA", "WRA", "REFA", "REFB")
 """The commands that the controllers send; the order is that of the kernel's constants."""
 
 MOST_GAP_CYCLES = (1 << 16) - 1
 
-_LEVELS = {
-    "rank": RANK,
-    "bank_group": GROUP,
-    "bank": BANK,
-    "other_ranks": OTHER_RANKS,
-}
+_SCOPES = {"rank": RANK, "bank": BANK}
 _EFFECTS = {"keep": KEEP, "open": OPEN, "close": CLOSE}
 _NEEDS = {"any": ANY_STATE, "open": ROW_OPEN, "closed": ALL_CLOSED}
 
@@ -62,7 +58,7 @@ class Constraint(Spec):
     With a window of w, the gap counts from the w-th last `after` command.
     """
 
-    level: Literal["rank", "bank_group", "bank", "other_ranks"]
+    level: Level
     after: tuple[str, ...]
     before: tuple[str, ...]
     gap: str
@@ -261,7 +257,7 @@ def _named(folder: Path, name: str, what: str) -> Path:
 class Rule(Spec):
     """A constraint on one pair of commands, in cycles; `window` 1 means since the last one."""
 
-    level: Literal["rank", "bank_group", "bank", "other_ranks"]
+    level: Level
     after: tuple[str, ...]
     before: tuple[str, ...]
     gap_cycles: int
@@ -309,14 +305,6 @@ def tables_of(
     """Integer tables for any set of rules over the commands of a standard."""
     bank = np.arange(shape.banks)
     per_rank = shape.bank_groups * shape.banks_per_group
-    place = np.stack(
-        [
-            shape.banks + bank // per_rank,
-            bank // per_rank * per_rank,
-            bank // shape.banks_per_group * shape.banks_per_group,
-        ],
-        axis=1,
-    )
     incoming = {name: tuple(row for row in rows if name in row.before) for name in ids}
     kinds = {held: i for i, held in enumerate(dict.fromkeys(incoming.values()), start=1)}
     kind = {name: kinds[incoming[name]] for name in ids}
@@ -325,45 +313,56 @@ def tables_of(
     rings = {row: i for i, row in enumerate(windowed)}
     commands: list[tuple[int, ...]] = []
     rows_after: list[tuple[int, ...]] = []
+    nodes: list[Int64] = []
     for name in ids:
         facts = table.commands.get(name, absent)
-        gaps: dict[tuple[int, int], int] = {}
-        windows: set[tuple[int, int, int, int, int]] = set()
+        gaps: dict[tuple[Level, int], int] = {}
+        windows: set[tuple[int, int, int, int, Level]] = set()
         for row in rows:
             for other in row.before if name in row.after else ():
-                level, after = _LEVELS[row.level], kind[other]
+                after = kind[other]
                 if row.window == 1:
-                    gaps[level, after] = max(gaps.get((level, after), 0), row.gap_cycles)
+                    gaps[row.level, after] = max(gaps.get((row.level, after), 0), row.gap_cycles)
                 else:
-                    windows.add((rings[row], level, after, row.gap_cycles, row.window))
+                    windows.add((rings[row], after, row.gap_cycles, row.window, row.level))
         first = len(ids) + len(rows_after)
+        for (level, after), gap in sorted(gaps.items()):
+            reached = _reached(level, shape)
+            rows_after += [(after, gap)] * len(reached)
+            nodes += reached
+        past = len(ids) + len(rows_after)
+        for ring, after, gap, window, level in sorted(windows):
+            rows_after.append((after, gap, ring, window))
+            nodes += _reached(level, shape)
         commands.append(
             (
-                _LEVELS[facts.scope],
+                _SCOPES[facts.scope],
                 _EFFECTS[facts.effect],
                 _NEEDS[facts.needs],
                 kind[name],
                 int(facts.bus == "column"),
                 cycles_of(str(facts.bus_cycles), timings),
                 first,
-                first + len(gaps),
-                first + len(gaps),
-                first + len(gaps) + len(windows),
+                past,
+                past,
+                past + len(windows),
             )
         )
-        rows_after += [(*key, gap) for key, gap in sorted(gaps.items())] + sorted(windows)
     book = np.zeros((len(ids) + len(rows_after), 10), dtype=np.int64)
     for i, entry in enumerate((*commands, *rows_after)):
         book[i, : len(entry)] = entry
+    place = np.zeros((shape.banks, len(book)), dtype=np.int64)
+    place[:, 0], place[:, 1] = shape.banks + bank // per_rank, bank // per_rank * per_rank
+    for k, node in enumerate(nodes, start=len(ids)):
+        place[:, k] = node
     ring_length = max((row.window for row in rows), default=1)
     return DramTables(
-        place=np.ascontiguousarray(place, dtype=np.int64),
+        place=place,
         book=book,
         shape=np.array(
             [
                 shape.ranks,
                 per_rank,
-                shape.banks_per_group,
                 max(len(kinds), 2),
                 len(windowed),
                 ring_length,
@@ -372,3 +371,18 @@ def tables_of(
             dtype=np.int64,
         ),
     )
+
+
+def _reached(level: Level, shape: Organisation) -> list[Int64]:
+    """The nodes at which a rule of a level holds commands back, each by bank of the one before."""
+    bank = np.arange(shape.banks)
+    per_rank = shape.bank_groups * shape.banks_per_group
+    rank = bank // per_rank
+    if level == "bank":
+        return [bank]
+    if level == "bank_group":
+        first = bank // shape.banks_per_group * shape.banks_per_group
+        return [first + i for i in range(shape.banks_per_group)]
+    if level == "rank":
+        return [shape.banks + rank]
+    return [shape.banks + (rank + other) % shape.ranks for other in range(1, shape.ranks)]
