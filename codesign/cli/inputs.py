@@ -151,13 +151,11 @@ def read_machine(name: str, assignments: Sequence[str]) -> AnyMachine:
     return load_arch(name, overrides)
 
 
-def read_mapper(mapper: str, objective: str, budget: int) -> Chooser | None:
-    """What decides mappings; None for the machine's own."""
-    if mapper == "heuristic":
-        return None
-    from codesign.metrics.objective import chooser
+def read_mapper(trace: Trace, machine: AnyMachine, **how: Any) -> Chooser | None:
+    """What decides mappings, as the options say; None for the machine's own."""
+    from codesign.planning import network_chooser
 
-    return chooser(mapper, objective, budget)  # type: ignore[arg-type]
+    return network_chooser(trace, machine, **how)
 
 
 def read_evaluate(timeline: Path | None, *, quiet: bool) -> Callable[..., Result]:

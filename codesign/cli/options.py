@@ -86,6 +86,11 @@ _MAPPER = (
         metavar="N",
         help="Mappings that --mapper search simulates for an operator.",
     ),
+    click.option(
+        "--keep-on-chip",
+        is_flag=True,
+        help="Let feature maps stay in scratchpads between operators where the network gains.",
+    ),
 )
 
 

@@ -48,6 +48,7 @@ def command(
     mapper: str,
     objective: str,
     budget: int,
+    keep_on_chip: bool,
     seed: int,
     as_json: bool,
     output: Path | None,
@@ -67,7 +68,16 @@ def command(
     timeline = inputs.output_file(timeline)
     machine = inputs.read_machine(arch, assignments)
     trace = inputs.make_sparse(inputs.read_trace(workload, size), sparsity, placement)
-    chooser = inputs.read_mapper(mapper, objective, budget)
+    chooser = inputs.read_mapper(
+        trace,
+        machine,
+        fidelity=fidelity,
+        seed=seed,
+        mapper=mapper,
+        objective=objective,
+        budget=budget,
+        keep_on_chip=keep_on_chip,
+    )
     evaluate = inputs.read_evaluate(timeline, quiet=quiet)
     with progress_bar(quiet=quiet) as progress:
         result = evaluate(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from codesign.arch.base import AnyMachine
 from codesign.evaluate import Chooser, evaluate
-from codesign.metrics.objective import chooser
 from codesign.metrics.result import Result
+from codesign.planning import network_chooser
 from codesign.sweep.analysis import stored_base
 from codesign.sweep.engine import Engine
 from codesign.sweep.store import Row, Store
@@ -38,14 +37,12 @@ def again(store: Store, study: Study, rows: Sequence[Row]) -> list[Case]:
         config = row.config
         machine = engine.machine(config["arch"])
         trace = engine.trace(config["workload"], config["sparsity"])
-        chosen = _chooser(config["mapping"])
+        chosen = network_chooser(
+            trace, machine, fidelity=row.fidelity, seed=row.seed, **config["mapping"]
+        )
         result = evaluate(trace, machine, fidelity=row.fidelity, seed=row.seed, chooser=chosen)
         cases.append(Case(result, trace, machine, chosen))
     return cases
-
-
-def _chooser(mapping: dict[str, Any]) -> Chooser | None:
-    return None if mapping["mapper"] == "heuristic" else chooser(**mapping)
 
 
 def differing(rows: Sequence[Row], cases: Sequence[Case]) -> list[int]:

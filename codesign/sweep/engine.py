@@ -17,10 +17,12 @@ from codesign import __version__
 from codesign.arch import families
 from codesign.arch.base import SOURCES_ARE_KNOWN, AnyMachine, Fidelity
 from codesign.config import CodesignError, Document, Spec, fingerprint, load_spec
-from codesign.metrics.objective import chooser
+from codesign.evaluate import evaluate
+from codesign.mapper.residency import NetworkPlan
+from codesign.planning import network_chooser
 from codesign.sweep.accuracy import accuracy_of
 from codesign.sweep.design import Base, Point
-from codesign.sweep.figures import Evaluator
+from codesign.sweep.figures import FIGURES, Evaluator
 from codesign.trace.op import Trace
 from codesign.trace.sparsify import sparsify
 from codesign.trace.transform import is_change, make_sparse
@@ -80,16 +82,20 @@ class Engine:
         trace = self.trace(config["workload"], config["sparsity"])
         marks["arch_fingerprint"] = fingerprint([config["arch"]["file"], config["arch"]["set"]])
         marks["trace_fingerprint"] = trace.fingerprint
-        mapping = config["mapping"]
-        searched = mapping["mapper"] != "heuristic"
-        figures = self._evaluator.figures(
-            trace,
-            machine,
-            fidelity=Fidelity(config["fidelity"]),
-            seed=config["seed"],
-            chooser=chooser(**mapping) if searched else None,
-            chooser_key=tuple(mapping.items()) if searched else None,
-        )
+        mapping, fidelity, seed = config["mapping"], Fidelity(config["fidelity"]), config["seed"]
+        chooser = network_chooser(trace, machine, fidelity=fidelity, seed=seed, **mapping)
+        if isinstance(chooser, NetworkPlan):
+            result = evaluate(trace, machine, fidelity=fidelity, seed=seed, chooser=chooser)
+            figures = {name: getattr(result, name) for name in FIGURES}
+        else:
+            figures = self._evaluator.figures(
+                trace,
+                machine,
+                fidelity=fidelity,
+                seed=seed,
+                chooser=chooser,
+                chooser_key=None if chooser is None else tuple(mapping.items()),
+            )
         if config["accuracy"] is not None:
             figures |= accuracy_of(config["accuracy"], trace, machine, config)
         return figures

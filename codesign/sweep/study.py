@@ -55,6 +55,9 @@ class MappingChoice(Spec):
     mapper: Literal["heuristic", "search", "exhaustive"] = "heuristic"
     objective: Literal["latency", "energy", "edp"] = "latency"
     budget: int = Field(default=16, ge=1, le=100_000, description="simulations for each operator")
+    keep_on_chip: bool = Field(
+        default=False, description="whether feature maps may stay in scratchpads between operators"
+    )
 
 
 class Parameter(Spec):
