@@ -8,7 +8,6 @@ from collections.abc import Mapping as MappingABC
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
-from functools import partial
 from operator import itemgetter
 from typing import ClassVar, TypeVar
 
@@ -22,11 +21,11 @@ from codesign.arch.base import (
     Machine,
     Mapping,
     Sparse,
-    joined_candidates,
 )
 from codesign.arch.device_link import device_link
 from codesign.arch.kept import narrowed, pad_link, room_bytes
 from codesign.arch.parts import Component, DramDevice
+from codesign.arch.systolic_candidates import mapping_of, product_candidates
 from codesign.arch.systolic_parts import SystolicSpec, systolic_components, tally_accesses
 from codesign.arch.vector_lanes import stream_through
 from codesign.config import CodesignError
@@ -59,11 +58,6 @@ from codesign.schedule.streaming import (
 )
 from codesign.schedule.tiling import TileTable, Tiling, tile_table, transposed
 from codesign.schedule.tilings import (
-    Tilings,
-    all_tilings,
-    estimates,
-    least_bytes,
-    least_cycles,
     quickest_tiling,
 )
 from codesign.schedule.vector_stream import Stream
@@ -199,7 +193,7 @@ class SystolicMachine(Machine[S]):
             layout = self.layout(laid, dataflow)
             best = quickest_tiling(laid, self.budget(laid, dataflow), layout)
             if best is not None:
-                found.append((best[0], _mapping(dataflow, best[1])))
+                found.append((best[0], mapping_of(dataflow, best[1])))
         if not found:
             raise CodesignError(
                 f"{self.spec.name}: the scratchpads are too small for one tile of {op.name} "
@@ -210,31 +204,7 @@ class SystolicMachine(Machine[S]):
     def candidates(self, op: Op, sparse: Sparse, *, every: bool = False) -> Candidates:
         if not op.is_matmul:
             return super().candidates(op, sparse, every=every)
-        found = []
-        for dataflow in self.dataflows(op):
-            if dataflow == "is" and op.b_shared:
-                continue
-            laid = transposed(op) if dataflow == "is" else op
-            tilings = all_tilings(laid, self.budget(laid, dataflow), every=every)
-            if not len(tilings):
-                continue
-            layout = self.layout(laid, dataflow)
-            likely, _ = estimates(laid, tilings, layout)
-            if dataflow == "is":
-                must = replace(layout, a_bytes=self.stored_bytes(op, sparse), b_bytes=op.a_bytes)
-                least = self.least_slots(laid)
-            else:
-                must = replace(layout, b_bytes=self.stored_bytes(op, sparse))
-                least = self.least_slots(op)
-            found.append(
-                Candidates(
-                    least_cycles=least_cycles(laid, tilings, must, least),
-                    least_bytes=least_bytes(laid, tilings, must),
-                    likely_cycles=likely,
-                    at=partial(_mapping_at, dataflow, tilings),
-                )
-            )
-        return joined_candidates(found)
+        return product_candidates(self, op, sparse, every=every)
 
     def least_slots(self, op: Op) -> int:
         """Cycles that every group of the reduction takes at least."""
@@ -409,12 +379,3 @@ class SystolicMachine(Machine[S]):
 
     def components(self) -> Sequence[Component]:
         return systolic_components(self.spec, self.array)
-
-
-def _mapping(dataflow: str, laid: Tiling) -> Mapping:
-    t = laid.swapped() if dataflow == "is" else laid
-    return Mapping(dataflow, t.m, t.n, t.k, t.groups, t.order)
-
-
-def _mapping_at(dataflow: str, tilings: Tilings, place: int) -> Mapping:
-    return _mapping(dataflow, tilings.at(place))

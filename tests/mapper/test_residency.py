@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -26,6 +27,9 @@ from codesign.mapper.residency import (
 from codesign.metrics.objective import Goal, Mapper
 from codesign.planning import network_chooser
 from codesign.sim import simulate
+from codesign.sweep.check import read_study
+from codesign.sweep.design import Designs
+from codesign.sweep.engine import Engine
 from codesign.trace.op import Op, Trace
 
 PADS = ("input", "weight", "output")
@@ -200,3 +204,25 @@ def test_a_machine_that_decides_itself_is_as_without() -> None:
     """S4 keeps maps of its own accord."""
     trace = codesign.load_workload("gemm:64,64,64")
     assert network_chooser(trace, codesign.load_arch("s30"), keep_on_chip=True) is None
+
+
+def test_a_sweep_decides_by_name(tmp_path: Path) -> None:
+    """`mapping.keep_on_chip` is a parameter, and its points are those of evaluate()."""
+    path = tmp_path / "keep.yaml"
+    path.write_text(
+        "name: keep\nworkload: {name: resnet18, image: 32}\narch: dense_systolic\nmethod: grid\n"
+        "mapping: {objective: energy}\nmetrics: {energy_j: minimize}\n"
+        "parameters: {mapping.keep_on_chip: {values: [false, true]}}\n"
+    )
+    base = read_study(path)
+    engine, designs = Engine(base), Designs(base)
+    trace, machine = network(), codesign.load_arch("dense_systolic")
+    for number, keep in enumerate((False, True)):
+        outcome = engine.evaluate(designs.point(number, {"mapping.keep_on_chip": keep}))
+        chooser = network_chooser(
+            trace, machine, fidelity="tile", objective="energy", keep_on_chip=keep
+        )
+        result = evaluate(trace, machine, fidelity="tile", chooser=chooser)
+        assert outcome.error is None
+        assert outcome.metrics["energy_j"] == result.energy_j
+        assert outcome.metrics["dram_bytes"] == result.dram_bytes
