@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -10,11 +11,13 @@ import numpy as np
 from codesign.memory import (
     DramSpec,
     Location,
+    RequestTimeline,
     command_ids,
     simulate_commands,
     simulate_located,
     stream_cycles,
 )
+from codesign.memory.requests import Refresh
 from codesign.schedule.bank_rows import (
     SLOT_COMMANDS,
     BankArray,
@@ -181,8 +184,37 @@ def transfer(channel: Channel, size_bytes: int, write: bool) -> Transfer:
 
 @lru_cache(maxsize=1 << 12)
 def scattered_write(channel: Channel, runs: int, bursts: int) -> Transfer:
-    """`runs` of `bursts` written to rows of their own, dealt to channels, then banks."""
-    shape = channel.dram.organisation
+    """`runs` of `bursts` written to rows of their own, dealt to channels, then banks.
+
+    It carries its share of the refreshes of long writing, whether or not one falls due in it.
+    """
+    run = _scatter(channel.dram, runs, bursts, "off")
+    share = _scattered_share(channel, bursts) if channel.dram.refresh != "off" else 0.0
+    return Transfer(
+        run.cycles + math.ceil(run.cycles * share),
+        runs * bursts * channel.dram.organisation.burst_bytes,
+        run.commands["ACT"],
+        runs * bursts,
+    )
+
+
+@lru_cache(maxsize=256)
+def _scattered_share(channel: Channel, bursts: int) -> float:
+    """Cycles that refresh adds to each cycle of a long write of such runs on one channel."""
+    spec, shape = channel.dram, channel.dram.organisation
+    alone = spec.model_copy(update={"organisation": shape.model_copy(update={"channels": 1})})
+    interval = spec.cycles["nREFIpb" if spec.refresh == "per_bank" else "nREFI"]
+    wanted = REFRESHES_SEEN * interval
+    runs = shape.banks
+    while (off := _scatter(alone, runs, bursts, "off").cycles) < wanted:
+        runs *= 2
+    on = _scatter(alone, runs, bursts, spec.refresh).cycles
+    return max(0, on - off) / off
+
+
+def _scatter(spec: DramSpec, runs: int, bursts: int, refresh: Refresh) -> RequestTimeline:
+    """Serve runs of bursts, each in a row of its own."""
+    shape = spec.organisation
     number = np.repeat(np.arange(runs, dtype=np.int64), bursts)
     spread = number // shape.channels
     where = Location(
@@ -191,16 +223,10 @@ def scattered_write(channel: Channel, runs: int, bursts: int) -> Transfer:
         row=spread // shape.banks % shape.rows,
         column=np.tile(np.arange(bursts, dtype=np.int64), runs) % shape.columns,
     )
-    run = simulate_located(channel.dram, where, True)
-    return Transfer(
-        run.cycles,
-        len(number) * shape.burst_bytes,
-        run.commands["ACT"],
-        len(number),
-    )
+    return simulate_located(spec, where, True, refresh=refresh)
 
 
 def forget() -> None:
     """Drop all remembered work, so that the next run simulates its commands anew."""
-    for known in (_work, transfer, scattered_write):
+    for known in (_work, transfer, scattered_write, _scattered_share):
         known.cache_clear()

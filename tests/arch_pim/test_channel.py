@@ -10,6 +10,7 @@ from codesign.arch.pim import PimMachine
 from codesign.arch.pim_channel import scattered_write, transfer
 from codesign.arch.pim_spec import PimSpec
 from codesign.evaluate import evaluate
+from codesign.memory import Location, simulate_located
 from codesign.schedule.bank_rows import SLOT_COMMANDS, Cells
 from codesign.trace.op import Kind, Op, Phase
 from codesign.trace.workload import load_workload
@@ -115,6 +116,31 @@ def test_keys_are_written_faster_than_values() -> None:
     assert values.cycles > 5 * keys.cycles
     peak = channel.dram.organisation.channels * 32
     assert transfer(channel, 1 << 16, True).cycles * peak >= 1 << 16
+
+
+def test_short_cache_writes_carry_their_share_of_refresh() -> None:
+    """A write between two refreshes costs what a part of a long one does, on all channels."""
+    op = gemv(16, 16)
+    on, off = machine("pim_gpt").channel(op), machine("pim_gpt", refresh=False).channel(op)
+    t, shape = on.dram.cycles, on.dram.organisation
+    for bursts in (1, 4):
+        writes = [
+            [scattered_write(channel, runs * shape.channels, bursts) for channel in (on, off)]
+            for runs in (8, 20_000)
+        ]
+        (busy, bare), (long_busy, long_bare) = writes
+        assert bare.cycles < busy.cycles < t["nREFI"]
+        assert busy.activates == bare.activates == 8 * shape.channels
+        long = long_busy.cycles / long_bare.cycles - 1
+        assert busy.cycles / bare.cycles - 1 == pytest.approx(long, abs=1 / bare.cycles)
+        assert long == pytest.approx(t["nRFC"] / t["nREFI"], rel=0.5)
+    where = np.arange(20_000)
+    rows = Location(0 * where, where % shape.banks, where // shape.banks, 0 * where)
+    alone = on.dram.model_copy(update={"organisation": shape.model_copy(update={"channels": 1})})
+    simulated = simulate_located(alone, rows, True)
+    assert simulated.commands["REFA"] > 4
+    carried = scattered_write(on, 20_000 * shape.channels, 1)
+    assert carried.cycles == pytest.approx(simulated.cycles, rel=0.02)
 
 
 def test_the_same_gemv_is_simulated_once() -> None:
