@@ -81,7 +81,10 @@ def main() -> None:
 
 
 def _run(script: str, *arguments: str) -> None:
-    subprocess.run([sys.executable, str(EXAMPLES / script), *arguments], check=True)
+    """Run another example; what fails there has said why."""
+    done = subprocess.run([sys.executable, str(EXAMPLES / script), *arguments], check=False)
+    if done.returncode:
+        raise SystemExit(done.returncode)
 
 
 if __name__ == "__main__":
