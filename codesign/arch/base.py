@@ -235,6 +235,10 @@ class Machine(ABC, Generic[S]):
     def exploits(self, op: Op) -> bool:
         """Whether the zeros of the operator's B save work here; if not, it runs dense."""
 
+    def skips(self, op: Op) -> bool:
+        """Whether products with zeros of B are left out; else B may still be stored compressed."""
+        return self.exploits(op)
+
     def note(self, op: Op) -> str | None:
         """One line for the report when the operator does not run as its pattern suggests."""
         pattern = op.a_pattern if op.b_pattern.is_dense else op.b_pattern

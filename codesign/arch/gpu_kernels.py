@@ -52,7 +52,7 @@ class KernelLibrary(Spec):
     step_cycles: float = Field(ge=0, description="from the request of a stage to its use")
     split_cycles: float = Field(ge=0, description="to join the parts of a split reduction")
     most_splits: int = Field(ge=1, le=32)
-    most_edge: int = Field(ge=16, le=256, description="rows or columns of the largest tile")
+    most_edge: int = Field(ge=64, le=256, description="rows or columns of the largest tile")
     by_rows: bool = False
     """Whether blocks of C are taken one row of tiles after the other."""
     sustained: dict[DTypeName, float] = Field(default_factory=dict)

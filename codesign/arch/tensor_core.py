@@ -54,6 +54,8 @@ from codesign.units import BITS_PER_BYTE, HZ_PER_MHZ, PJ_PER_J, DTypeName, dtype
 
 LAUNCH = Unit("launch")
 _LEAST_SHARE = 0.4
+_UNPACKED = frozenset({"bitmap", "grouped"})
+"""Forms that are stored compressed and multiplied dense."""
 _MASKED = frozenset({"block"})
 """Forms whose thread blocks take as long as the mask says."""
 
@@ -136,6 +138,9 @@ class TensorCore(Machine[TensorCoreSpec]):
     def exploits(self, op: Op) -> bool:
         return op.is_matmul and self.form(op) != DENSE_FORM
 
+    def skips(self, op: Op) -> bool:
+        return self.exploits(op) and self.form(op).name not in _UNPACKED
+
     def note(self, op: Op) -> str | None:
         if not op.is_matmul or op.b_pattern.is_dense or self.form(op).name != "grouped":
             return super().note(op)
@@ -161,10 +166,7 @@ class TensorCore(Machine[TensorCoreSpec]):
         return self.spec.sparse
 
     def sustained(self, dtype: DTypeName, form: Form = DENSE_FORM) -> float:
-        """Share of the peak rate that the board's power allows in the long run.
-
-        Measured where the machine file has it, else by the power law of `Power.share`.
-        """
+        """Share of the peak rate in the long run: as measured, else by the law of `Power.share`."""
         known = self.kernels(form, dtype).sustained.get(dtype)
         if known is not None:
             return known
@@ -211,8 +213,7 @@ class TensorCore(Machine[TensorCoreSpec]):
         found = self.choose(
             sizes, dtype, self.form(op), c_bytes=c_bytes, tiles=tiles, splits=splits
         )
-        first: Float64 = found[0]
-        return first
+        return np.asarray(found[0])
 
     def mappings(self, op: Op) -> Sequence[Mapping]:
         if not op.is_matmul:
@@ -331,9 +332,8 @@ class TensorCore(Machine[TensorCoreSpec]):
 
     def executed_macs(self, op: Op, sparse: Sparse) -> int:
         """Multiply-accumulates that one run issues: kernels that unpack B issue all of them."""
-        form, dense = self.form(op), op.groups * op.m * op.n * op.k
-        if form.name in ("bitmap", "grouped", "dense"):
-            return dense
+        if not self.skips(op):
+            return op.groups * op.m * op.n * op.k
         return effective_macs(op, sparse.mask) // op.repeats
 
     def stored_bytes(self, op: Op, sparse: Sparse) -> int:

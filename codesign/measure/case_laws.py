@@ -123,9 +123,9 @@ def shares_add_up(case: Case) -> str | None:
 
 
 def no_product_is_lost(case: Case) -> str | None:
-    """Dense operators issue every multiply-accumulate, sparse ones those on kept weights."""
+    """Every multiply-accumulate is issued, or those on kept weights where zeros are skipped."""
     for lowered, op in zip(case.lowered, case.result.ops, strict=True):
-        exact = op.effective_macs if case.machine.exploits(lowered.op) else op.macs
+        exact = op.effective_macs if case.machine.skips(lowered.op) else op.macs
         if op.executed_macs != exact:
             return f"{op.name} issues {op.executed_macs} multiply-accumulates of {exact}"
     return None

@@ -314,7 +314,14 @@ def _moves(
 
 
 _SILICON_METRICS = frozenset({"energy_j_by_part", "area_mm2_by_part", "die_mm2"})
-_METRICS = ("latency_s", "dram_bytes", "bytes_by_memory", "executed_macs", *_SILICON_METRICS)
+_METRICS = (
+    "latency_s",
+    "board_energy_j",
+    "dram_bytes",
+    "bytes_by_memory",
+    "executed_macs",
+    *_SILICON_METRICS,
+)
 
 
 def _other_process(machine: AnyMachine) -> CheckRow:
