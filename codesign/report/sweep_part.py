@@ -70,6 +70,8 @@ class SweepPart:
     """At equal area: machine, points, runs per second and mm², ratio to the first."""
     failures: tuple[tuple[int, str], ...]
     data: str
+    left_out: int
+    """Points of the study that `data` has no room for."""
 
     @property
     def metric_titles(self) -> tuple[str, ...]:
@@ -78,6 +80,7 @@ class SweepPart:
 
 def sweep_part(found: Points, index: int = 0) -> SweepPart:
     """Work out the part of a report that is about one study, the report's `index`-th."""
+    data = points_data(found)
     return SweepPart(
         found,
         _facts(found),
@@ -90,7 +93,8 @@ def sweep_part(found: Points, index: int = 0) -> SweepPart:
         ),
         _machines(found),
         tuple((row.number, q.one_line(row.error or "", 300)) for row in found.failed[:_MOST_ROWS]),
-        embeddable(points_data(found)),
+        embeddable(data),
+        data["left_out"],
     )
 
 
