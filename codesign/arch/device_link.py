@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from codesign.arch.parts import Component, DramDevice
-from codesign.memory import DramSpec, command_prices, dram, stream_cycles
+from codesign.memory import DramSpec, command_prices, dram, refresh_pj_per_cycle, stream_cycles
 from codesign.memory.streams import Stream
 from codesign.schedule.program import Int64, Steps
 from codesign.schedule.streaming import DRAM_READ, DRAM_WRITE, Link
 from codesign.units import HZ_PER_MHZ, NS_PER_S, PS_PER_NS
 
-ACTIVATE, REFRESH = "dram_activate", "dram_refresh"
-BACKGROUND = "dram_background_cycle"
+ACTIVATE, BACKGROUND = "dram_activate", "dram_background_cycle"
+REFRESH = "dram_refresh_cycle"
+"""A cycle's share of the refreshes: a transfer is mostly shorter than the time between two."""
+
 DEVICE_ACTIONS = (ACTIVATE, REFRESH, BACKGROUND)
 
 
@@ -37,8 +39,8 @@ class DeviceLink(Link):
 
     def tally(self, steps: Steps, amount: Int64, *, write: bool) -> None:
         for action, count in (
-            (ACTIVATE, lambda run: _commands(run, "ACT")),
-            (REFRESH, lambda run: _commands(run, "REF")),
+            (ACTIVATE, lambda run: run.commands.get("ACT", 0)),
+            (REFRESH, lambda run: run.cycles),
             (BACKGROUND, lambda run: run.cycles),
         ):
             steps.tally(action, int(self._each(amount, write, count).sum()))
@@ -47,10 +49,6 @@ class DeviceLink(Link):
         sizes, place = np.unique(amount, return_inverse=True)
         values = [of(stream_cycles(self.spec, int(size), write=write)) for size in sizes]
         return np.array(values, dtype=np.int64)[place]
-
-
-def _commands(run: Stream, prefix: str) -> int:
-    return sum(count for name, count in run.commands.items() if name.startswith(prefix))
 
 
 def dram_of(part: DramDevice) -> DramSpec:
@@ -72,8 +70,10 @@ def device_link(part: DramDevice, clock_mhz: float) -> DeviceLink:
 
 
 def device_components(spec: DramSpec) -> tuple[Component, Component]:
-    """Energies of a named DRAM: per byte on its pins, per activation, refresh and clock in use."""
+    """Energies of a named DRAM: per byte on its pins, per activation, and per clock in use for
+    refresh and for waiting."""
     prices, shape = command_prices(spec), spec.organisation
+    ranks = shape.channels * shape.ranks
     return (
         Component(
             name="dram", kind="dram", actions=(DRAM_READ, DRAM_WRITE), stated_pj={
@@ -84,8 +84,8 @@ def device_components(spec: DramSpec) -> tuple[Component, Component]:
         Component(
             name="dram commands", kind="command", actions=DEVICE_ACTIONS, stated_pj={
                 ACTIVATE: prices.activate_pj,
-                REFRESH: prices.refresh_pj,
-                BACKGROUND: prices.open_pj_per_cycle * shape.channels * shape.ranks,
+                REFRESH: refresh_pj_per_cycle(spec) * ranks,
+                BACKGROUND: prices.open_pj_per_cycle * ranks,
             },
         ),
     )  # fmt: skip

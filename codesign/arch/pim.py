@@ -15,7 +15,7 @@ from codesign.arch.pim_channel import Transfer, Work, scattered_write, transfer
 from codesign.arch.pim_products import CHANNEL, LOGIC, PINS, BankProducts, Plan
 from codesign.arch.pim_spec import PimSpec
 from codesign.config import CodesignError
-from codesign.memory import command_prices
+from codesign.memory import command_prices, refresh_pj_per_cycle
 from codesign.schedule.bank_rows import Layout, channel_cells
 from codesign.schedule.program import COMPUTE, FINISH, LOAD, STORE, Int64, Program, Steps
 from codesign.schedule.streaming import share
@@ -277,9 +277,7 @@ class PimMachine(BankProducts[S]):
         """Standby of all channels with rows open, an upper bound, and refresh."""
         prices, tck_ns = command_prices(self.dram), self.dram.tck_ps / PS_PER_NS
         standby_mw = prices.open_pj_per_cycle / tck_ns
-        refresh_mw = prices.refresh_pj / (self.dram.cycles["nREFI"] * tck_ns)
-        if not self.spec.refresh:
-            refresh_mw = 0.0
+        refresh_mw = refresh_pj_per_cycle(self.dram) / tck_ns
         channels = self.spec.channels / 1000
         return {"standby": standby_mw * channels, "refresh": refresh_mw * channels}
 

@@ -2,7 +2,7 @@
 
 from codesign.memory.addresses import AddressMapping, Location
 from codesign.memory.device import Device, Verdict
-from codesign.memory.energy import DramEnergy, command_prices, energy_of
+from codesign.memory.energy import DramEnergy, command_prices, energy_of, refresh_pj_per_cycle
 from codesign.memory.requests import (
     RequestTimeline,
     simulate_commands,
@@ -26,6 +26,7 @@ __all__ = [
     "dram",
     "energy_of",
     "presets",
+    "refresh_pj_per_cycle",
     "rules",
     "simulate_commands",
     "simulate_located",

@@ -73,6 +73,14 @@ def command_prices(spec: DramSpec) -> CommandPrices:
     )
 
 
+def refresh_pj_per_cycle(spec: DramSpec) -> float:
+    """Energy of refresh in a cycle of one rank, in the long run; none where refresh is off.
+
+    Bank by bank or all at once, every row is refreshed as often.
+    """
+    return 0.0 if spec.refresh == "off" else command_prices(spec).refresh_pj / spec.cycles["nREFI"]
+
+
 def energy_of(
     spec: DramSpec, commands: Mapping[str, int], cycles: int, open_share: float = 1.0
 ) -> DramEnergy:

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from codesign.arch import load_arch
-from codesign.arch.device_link import device_link
+from codesign.arch.device_link import DEVICE_ACTIONS, device_components, device_link
 from codesign.arch.parts import DramDevice
 from codesign.config import CodesignError, load_yaml, shipped
 from codesign.evaluate import evaluate, run
-from codesign.memory import dram, stream_cycles
+from codesign.memory import command_prices, dram, stream_cycles
+from codesign.schedule.program import Steps
 from codesign.sparsity.pattern import NM
 from codesign.trace.sparsify import sparsify
 from codesign.trace.workload import load_workload
@@ -62,6 +63,21 @@ def test_commands_are_counted_and_paid(machine):
     result = evaluate(trace, machine)
     assert result.energy_j_by_part["dram commands"] > 0
     assert result.cycles >= result.roofline_cycles
+
+
+def test_tiles_too_short_for_a_refresh_pay_what_one_long_transfer_does():
+    for name in ("ddr4_2400", "lpddr5_6400"):
+        spec = dram(name)
+        link = device_link(DramDevice(device=name, controller_latency_cycles=7), 1000.0)
+        price = device_components(spec)[1].stated_pj["dram_refresh_cycle"]
+        steps = Steps((), DEVICE_ACTIONS)
+        link.tally(steps, np.full(1000, 4096), write=False)
+        cycles = steps.tallies["dram_refresh_cycle"]
+        assert stream_cycles(spec, 4096).commands["REFA"] == 0
+        assert cycles == 1000 * stream_cycles(spec, 4096).cycles
+        refreshes = cycles / spec.cycles["nREFI"] * spec.organisation.channels
+        paid = refreshes * spec.organisation.ranks * command_prices(spec).refresh_pj
+        assert cycles * price == pytest.approx(paid)
 
 
 def test_pins_alone_are_never_slower_than_the_device(machine):

@@ -10,6 +10,7 @@ from codesign.memory import (
     command_prices,
     dram,
     energy_of,
+    refresh_pj_per_cycle,
     simulate_requests,
     stream_cycles,
 )
@@ -186,6 +187,16 @@ def test_energies_are_currents_times_time():
     assert price.read_pj == pytest.approx(256 * 3.48, abs=0.1)
     assert price.activate_pj == pytest.approx(8192 * 0.11, abs=0.1)
     assert price.open_pj_per_cycle == pytest.approx(30 * 0.625)
+
+
+def test_refresh_costs_what_its_refreshes_do_in_the_long_run():
+    spec = dram("hbm3_6400")
+    cycles = 1000 * spec.cycles["nREFI"]
+    paid = energy_of(spec, {"REFA": 1000}, cycles).refresh_pj
+    assert cycles * refresh_pj_per_cycle(spec) == pytest.approx(paid)
+    for refresh, share in (("per_bank", 1), ("off", 0)):
+        other = spec.model_copy(update={"refresh": refresh})
+        assert refresh_pj_per_cycle(other) == share * refresh_pj_per_cycle(spec)
 
 
 def test_energy_adds_up_over_commands_ranks_and_channels():
