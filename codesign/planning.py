@@ -41,9 +41,9 @@ def network_chooser(
     """What evaluate() takes to lay a trace on a machine; None leaves all to the machine.
 
     With `keep_on_chip`, plans keep the maps with which the operators, each alone, cost least
-    cycles, joules, or both. The whole network is then simulated with each plan, and with none, and
-    the best by the objective is the answer. A machine that leaves nothing to decide, or keeps maps
-    of its own accord, is as without.
+    cycles, joules, or both. The whole network is then simulated with each plan, with that of the
+    heuristic, and with none, and the best by the objective is the answer. A machine that leaves
+    nothing to decide, or keeps maps of its own accord, is as without.
     """
     decide = None if mapper == "heuristic" else chooser(mapper, objective, budget)
     if not keep_on_chip or machine.room_bytes == 0:
@@ -60,6 +60,12 @@ def network_chooser(
             most_states=_STATES[mapper],
         )
         plans.append(_plan(trace, [maps[i] for i in chosen], granule_of(machine.room_bytes), costs))
+    if mapper != "heuristic":
+        simple = network_chooser(
+            trace, machine, fidelity=fidelity, seed=seed, objective=objective, keep_on_chip=True
+        )
+        assert isinstance(simple, NetworkPlan)
+        plans.append(simple)
     results = [
         evaluate(trace, machine, fidelity=fidelity, seed=seed, chooser=plan) for plan in plans
     ]

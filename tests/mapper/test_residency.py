@@ -180,6 +180,10 @@ def test_a_plan_is_never_worse(mapper: Mapper, goal: Goal) -> None:
         assert after.roofline_cycles < before.roofline_cycles
     assert after.executed_macs == before.executed_macs
     assert after.roofline_cycles <= after.cycles
+    simple = network_chooser(trace, machine, fidelity="tile", objective=goal, keep_on_chip=True)
+    assert getattr(after, figure) <= getattr(
+        evaluate(trace, machine, fidelity="tile", chooser=simple), figure
+    )
 
 
 def test_maps_and_tiles_fit_at_all_times() -> None:
