@@ -104,12 +104,13 @@ def issue(place, book, shape, clocks, ring, command, bank, row, clock):
         kind, node = np.uintp(book[rule, 0]), np.uintp(place[own_bank, rule])
         clocks[kind, node] = max(clocks[kind, node], clock + book[rule, 1])
     for k in range(book[c, WINDOWS], book[c, WINDOWS_END]):
-        kind, r, node = np.uintp(book[k, 0]), book[k, 2], np.uintp(place[own_bank, k])
-        if k == book[c, WINDOWS] or r != book[k - 1, 2]:
+        kind, r, node = np.uintp(book[k, 0]), np.uintp(book[k, 2]), np.uintp(place[own_bank, k])
+        if k == book[c, WINDOWS] or book[k, 2] != book[k - 1, 2]:
             at = ring[r, node, 0]
-            ring[r, node, at] = clock
+            ring[r, node, np.uintp(at)] = clock
             ring[r, node, 0] = at + 1 if at < book[k, 3] else 1
-        clocks[kind, node] = max(clocks[kind, node], ring[r, node, ring[r, node, 0]] + book[k, 1])
+        last = ring[r, node, np.uintp(ring[r, node, 0])]
+        clocks[kind, node] = max(clocks[kind, node], last + book[k, 1])
     effect = book[c, EFFECT]
     if book[c, SCOPE] == BANK:
         closed = -1 if effect == CLOSE else clocks[OPEN_ROW, own_bank]

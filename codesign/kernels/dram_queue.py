@@ -76,6 +76,12 @@ def _pick_refresh(place, book, clocks, keys, refresh_number, ranks, rule, now):
 
 
 @njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+def _rank_of(place, bank):
+    """The number of a bank's rank."""
+    return np.uintp(place[np.uintp(bank), 0] - len(place))
+
+
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
 def _write_mode(waiting, rule, mode):
     """Which queue goes first: writes from many waiting writes, or no read, until few are left."""
     reads, writes = waiting[READS], waiting[WRITES]
@@ -124,7 +130,7 @@ def run_requests(tables, rule, chosen, bank, row, column, write, arrival, clocks
                     q = WRITES if write[new] else READS
                     enqueue(clocks, slot, free, keys, waiting, q, target, row[new], new)
                     offer(clocks, keys, q, target, keep_hits)
-                    in_rank[q, place[target, 0] - banks] += 1
+                    in_rank[np.uintp(q), _rank_of(place, target)] += 1
                 head += 1
                 new = chosen[head] if head < n else new
                 if head < n and (
@@ -196,12 +202,12 @@ def run_requests(tables, rule, chosen, bank, row, column, write, arrival, clocks
             request = -1
             if is_column and column_key & QUEUED == 0:
                 target = column_key & SLOTS
-                q = WRITES if keys[READS, ACTIVATED, target] == NONE else READS
+                q = WRITES if keys[READS, ACTIVATED, np.uintp(target)] == NONE else READS
                 command = RD + q
                 request = number(column_key)
-                keys[q, ACTIVATED, target] = NONE
+                keys[np.uintp(q), ACTIVATED, np.uintp(target)] = NONE
                 waiting[ACTIVE] -= 1
-                in_rank[ACTIVE + q, place[target, 0] - banks] -= 1
+                in_rank[np.uintp(ACTIVE + q), _rank_of(place, target)] -= 1
                 offer(clocks, keys, READS, target, keep_hits)
                 offer(clocks, keys, WRITES, target, keep_hits)
             elif is_column or not refreshing:
@@ -214,15 +220,19 @@ def run_requests(tables, rule, chosen, bank, row, column, write, arrival, clocks
                 slot[TOUCHED, own] = 1
                 if command != PRE:
                     dequeue(slot, free, waiting, mode, own)
-                    in_rank[mode, place[target, 0] - banks] -= 1
+                    in_rank[np.uintp(mode), _rank_of(place, target)] -= 1
                     if command == ACT:
-                        keys[mode, ACTIVATED, target] = (request << SLOT_BITS) + target
+                        keys[np.uintp(mode), ACTIVATED, np.uintp(target)] = (
+                            request << SLOT_BITS
+                        ) + target
                         waiting[ACTIVE] += 1
-                        in_rank[ACTIVE + mode, place[target, 0] - banks] += 1
+                        in_rank[np.uintp(ACTIVE + mode), _rank_of(place, target)] += 1
                     else:
                         younger = slot[NEXT, own]
                         end = end_of(slot, keys, mode, target)
-                        keys[mode, HIT, target] = oldest_hit(slot, end, younger, row[request])
+                        keys[np.uintp(mode), HIT, np.uintp(target)] = oldest_hit(
+                            slot, end, younger, row[request]
+                        )
                         offer(clocks, keys, mode, target, keep_hits)
             else:
                 command, target = row_command, row_slot
@@ -231,12 +241,12 @@ def run_requests(tables, rule, chosen, bank, row, column, write, arrival, clocks
                 served[request] = now
                 done[request] = now + (rule.read_cycles if command == RD else 0)
                 last = max(last, done[request])
-                hits = min(keys[READS, HIT, target], keys[WRITES, HIT, target])
+                hits = min(keys[READS, HIT, np.uintp(target)], keys[WRITES, HIT, np.uintp(target)])
                 if rule.closed_page and hits == NONE and not is_activated(keys, target):
                     command += RDA - RD
-            opened = row[request] if request >= 0 else -1
+            opened = row[np.uintp(request)] if request >= 0 else -1
             issue(place, book, shape, clocks, ring, command, target, opened, now)
-            commands[command] += 1
+            commands[np.uintp(command)] += 1
             if logged < len(log):
                 log[logged, 0] = now
                 log[logged, 1] = command
@@ -245,7 +255,7 @@ def run_requests(tables, rule, chosen, bank, row, column, write, arrival, clocks
             logged += 1
             if command == ACT:
                 sort_opened(clocks, slot, keys, target, opened, keep_hits)
-            elif book[command, EFFECT] != KEEP:
+            elif book[np.uintp(command), EFFECT] != KEEP:
                 first, past = target, target + 1
                 if book[command, SCOPE] == RANK:
                     first = place[target, 1]
