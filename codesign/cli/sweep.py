@@ -135,7 +135,7 @@ def _summary(progress: Progress, base: Base, store_path: Path) -> None:
 
     show(
         f"{progress.evaluated:,} points evaluated in {progress.seconds:.1f} s "
-        f"({progress.points_per_s:,.0f} points/s), {progress.answered:,} answered from the store, "
+        f"({progress.points_per_s:,.0f} points/s), {progress.answered:,} from the store, "
         f"{progress.failed:,} failed",
         bold=True,
     )
