@@ -172,7 +172,7 @@ def test_four_requests_ahead_hide_a_slow_copy():
 
 
 def test_each_step_reads_all_keys_and_values_from_memory():
-    """4 sequences of 960 tokens read 960 x 4096 bytes of each for a layer, and write the new ones."""
+    """4 sequences of 960 tokens read 960 x 4096 bytes of each in a layer and write the new ones."""
     size = {"phase": "decode", "context": 960, "dtype": "int8", "overrides": {"depth": 2}}
     for mode in ("single", "split", "broadcast"):
         ops = {
