@@ -141,8 +141,10 @@ def image_folder(folder: Path) -> ImageFolder:
 
 
 def _image(path: Path, edge: int) -> Tensor:
-    from PIL import Image, UnidentifiedImageError
-
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError:
+        raise CodesignError("images need pillow: pip install 'codesign[bench]'") from None
     try:
         with Image.open(path) as opened:
             image = opened.convert("RGB")
