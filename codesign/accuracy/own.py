@@ -24,10 +24,9 @@ def own_points(source: str, model_name: str, store: Path) -> list[AccuracyPoint]
     """Measured or proxy points of a model in a store, the dense one first; none without a file.
 
     A model is named as in its runs, if those of one task alone have that name, or with its task
-    before it: `mlp` or `digits_mlp`. Runs of code
-    that has changed since are left out, and so are methods whose final model is dense: their
-    figures are not those of a sparse design. Of several data sets or lengths of training those with
-    the most runs count.
+    before it: `mlp` or `digits_mlp`. Runs of code that has changed since are left out, and so are
+    methods whose final model is dense: their figures are not those of a sparse design. Of several
+    data sets or lengths of training those with the most runs count.
     """
     if not store.is_file():
         return []

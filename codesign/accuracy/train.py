@@ -81,8 +81,8 @@ def run(task: Task, what: Recipe, trained: dict[str, dict[str, torch.Tensor]] | 
     """Train, prune and evaluate one model on one thread.
 
     `trained` keeps dense weights by key, so that the dense run of a seed and one-shot methods share
-    them. Raises
-    CodesignError where the loss stops being finite or the method cannot prune the model.
+    them. Raises CodesignError where the loss stops being finite or the method cannot prune the
+    model.
     """
     began = time.process_time()
     method = method_of(what.method, what.pattern, what.seed)

@@ -172,8 +172,7 @@ class Candidates:
     """Mappings that a search may try, as columns; `at` makes the mapping of one of them.
 
     No run of candidate i takes fewer than `least_cycles[i]` or moves fewer than `least_bytes[i]`
-    off chip;
-    `likely_cycles` ranks them.
+    off chip; `likely_cycles` ranks them.
     """
 
     least_cycles: NDArray[np.float64]

@@ -38,8 +38,7 @@ def energy_table(
     An SRAM action whose name ends in `_write` is a write, every other one a read. A vector action
     whose name ends in `special` is an exponential, root or division, every other one an addition or
     a multiplication. A value of `overrides` holds for all actions of its kind; its own status
-    stands in the machine file, here it is `chosen`, like an
-    energy that a component states itself.
+    stands in the machine file, here it is `chosen`, like an energy that a component states itself.
 
     Raises CodesignError for an action of two components, an SRAM without a capacity, a DRAM of
     unknown kind and a command without an energy.

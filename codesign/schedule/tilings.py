@@ -184,8 +184,7 @@ def least_cycles(op: Op, t: Tilings, layout: Layout, least_slots: int) -> Float:
     """Cycles that no run of a tiling can beat: its folds on the array, its traffic on the link.
 
     `least_slots` is the smallest number of cycles that any group of the reduction takes; the bytes
-    of
-    `layout` are those that one pass must move.
+    of `layout` are those that one pass must move.
     """
     array, group = layout.array, layout.group
     groups, slots = -(-op.k // group), max(least_slots, array.feed_slots)

@@ -85,8 +85,7 @@ def load_checkpoint(
     matrix, in the order of the file, on `batch` x `seq` rows. Weights with fewer than 99 % of them
     non-zero get their mask, and the N:M pattern that it fills, or `unstructured`. Raises
     CodesignError for damaged files, for checkpoints with code in them (nothing is executed), for
-    weights that are
-    NaN and get a mask, and for training: masks say nothing of gradients.
+    weights that are NaN and get a mask, and for training: masks say nothing of gradients.
     """
     if phase == "training":
         raise CodesignError(

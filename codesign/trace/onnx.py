@@ -37,13 +37,12 @@ def load_onnx(
 ) -> tuple[Trace, dict[str, NDArray[Any]]]:
     """The trace of an ONNX graph and, with `real`, its weights by initializer name.
 
-    Free dimensions of inputs are bound by their names: those with `past` or `context` to
-    `context`, with `seq` or `length` to `seq`, and `batch`, or the first one of an input, to
-    `batch`; a total of past and new ones is their sum. Weights are linear [out, in] or convolution
-    [out, in / groups, h, w]. Views cost nothing; what depends on constants alone is folded away.
-    `training` derives
-    gradients from the forward graph. Raises CodesignError for files that are damaged, shapes that
-    cannot be inferred, control flow, and operators that hide products.
+    Free dimensions of inputs are bound by their names: those with `past` or `context` to `context`,
+    with `seq` or `length` to `seq`, and `batch`, or the first one of an input, to `batch`; a total
+    of past and new ones is their sum. Weights are linear [out, in] or convolution [out, in /
+    groups, h, w]. Views cost nothing; what depends on constants alone is folded away. `training`
+    derives gradients from the forward graph. Raises CodesignError for files that are damaged,
+    shapes that cannot be inferred, control flow, and operators that hide products.
     """
     wanted = phase or "inference"
     if dtype is not None and dtype not in DTYPE_BYTES:
