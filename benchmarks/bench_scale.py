@@ -1,6 +1,4 @@
-"""How many workers can one driver feed? A model of the rate, and a simulation of the queue beside
-it.
-"""
+"""How many workers can one driver feed? A model of the rate, beside a simulated queue."""
 
 from __future__ import annotations
 
@@ -63,9 +61,7 @@ def model(workers: int, point_s: float, driver_s: float) -> float:
 
 
 def simulate(workers: int, point_s: float, driver_s: float, tasks_each: int = 40) -> float:
-    """Points per second of a queue: one driver prepares and stores, every worker holds two
-    tasks.
-    """
+    """Points per second of a queue: one driver prepares and stores, a worker holds two tasks."""
     per_task = max(1, int(TASK_S / point_s))
     tasks = max(200, tasks_each * workers)
     now, sent, done = 0.0, 0, 0

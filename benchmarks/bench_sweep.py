@@ -1,6 +1,4 @@
-"""How many points per second does a sweep of ResNet-50 on SAT evaluate, and does the memory stay
-flat?
-"""
+"""How many points per second does a sweep of ResNet-50 on SAT give, with memory that stays flat?"""
 
 from __future__ import annotations
 

@@ -42,9 +42,7 @@ class _Package(ModuleType):
 
     @evaluate.setter
     def evaluate(self, module: ModuleType) -> None:
-        """Importing a submodule binds it to the package; this one is reached through
-        sys.modules.
-        """
+        """Importing a submodule binds it to the package; sys.modules reaches this one."""
 
 
 sys.modules[__name__].__class__ = _Package

@@ -88,9 +88,7 @@ def run(
     chooser: Chooser | None = None,
     progress: Progress | None = None,
 ) -> tuple[list[Lowered], Timeline, np.ndarray]:
-    """Lower and simulate a trace; operator i owns the steps first[i] to first[i + 1] of the
-    timeline.
-    """
+    """Lower and simulate a trace; operator i owns steps first[i]:first[i + 1] of the timeline."""
     if not trace.ops:
         raise CodesignError(f"trace {trace.name} has no operators")
     fidelity = Fidelity(fidelity)

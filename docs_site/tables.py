@@ -1,6 +1,4 @@
-"""Tables of the how-to pages, written from the machine files and their models when the site is
-built.
-"""
+"""Tables of the how-to pages, written from machine files and models when the site is built."""
 
 from __future__ import annotations
 

@@ -20,8 +20,7 @@ PLUGINS = "codesign.architectures"
 
 @cache
 def families() -> dict[str, type[AnyMachine]]:
-    """Every machine class by the value of `machine:` in its files: siblings of this module and
-    plug-ins.
+    """Every machine class by its files' `machine:`: siblings of this module and plug-ins.
 
     Raises CodesignError when two modules claim the same family.
     """
@@ -60,9 +59,7 @@ def list_archs() -> list[tuple[str, Path]]:
 
 
 def find_arch(name_or_path: str | Path) -> Path:
-    """The file of a shipped machine's name, or the file itself. Raises CodesignError with a
-    suggestion.
-    """
+    """The file of a shipped machine, or the file itself. Raises CodesignError with a suggestion."""
     path = Path(name_or_path)
     if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
         return path

@@ -1,6 +1,4 @@
-"""What a machine is: a specification from YAML, and a class that lowers operators to step
-tables.
-"""
+"""What a machine is: a specification from YAML, and a class that lowers operators to steps."""
 
 from __future__ import annotations
 
@@ -147,8 +145,7 @@ NOTHING_KEPT = Kept()
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """How an operator is laid on a machine: dataflow, tile sizes in elements, and order of the
-    outer loops.
+    """How an operator is laid on a machine: dataflow, tile sizes in elements, order of loops.
 
     `order` is "mn" (the tiles of B pass by each tile of A) or "nm" (the reverse); the reduction is
     innermost. `tile_groups` independent products share a tile. `kept` stays on the chip.
@@ -203,9 +200,7 @@ def joined_candidates(parts: Sequence[Candidates]) -> Candidates:
 
 @dataclass(frozen=True, slots=True)
 class Sparse:
-    """What a machine is told of an operator's zeros: the pattern is on the operator; the mask may
-    be real.
-    """
+    """What a machine is told of an operator's zeros, beside its pattern; the mask may be real."""
 
     mask: Mask | None = None
     """Of B, n rows (times groups) of k; None where the pattern's counts are exact or B is dense."""
@@ -266,9 +261,7 @@ class Machine(ABC, Generic[S]):
 
     @property
     def room_bytes(self) -> int:
-        """Scratchpads that may hold feature maps between operators; 0 where the machine leaves
-        nothing to decide.
-        """
+        """Scratchpads that may hold feature maps between operators; 0 where there is no choice."""
         return 0
 
     def narrowed(self, taken_bytes: int) -> Machine[S]:
@@ -292,9 +285,7 @@ class Machine(ABC, Generic[S]):
         return op.read_bytes + op.write_bytes
 
     def compulsory_bytes(self, op: Op, sparse: Sparse) -> int:
-        """Bytes that one run of an operator must move off chip; fewer where maps stay on the
-        chip.
-        """
+        """Bytes that one run of an operator must move off chip, less the maps that stay on it."""
         if not op.is_matmul:
             return self.moved_bytes(op)
         return op.a_bytes + self.stored_bytes(op, sparse) + op.c_bytes
@@ -313,8 +304,7 @@ class Machine(ABC, Generic[S]):
         return {}
 
     def board_energy_pj(self, op: Op, counts: MappingABC[str, int], cycles: int) -> float | None:
-        """Energy of an operator as the supply of the whole board sees it, None without coefficients
-        of boards.
+        """Energy of an operator at the supply of the board, None without coefficients of boards.
 
         `counts` are its actions, `cycles` its share of the run. It is kept apart from the energy of
         `components`, which is that of the devices on the board alone.
@@ -328,20 +318,15 @@ class Machine(ABC, Generic[S]):
     acts_beyond_probes: ClassVar[tuple[str, ...]] = ()
     """Dotted paths of the file whose numbers matter only beyond the probes of conformance."""
     sparse_can_lose: ClassVar[bool] = False
-    """Whether sparse operands run on other kernels than dense ones, which may be slower for some
-    shapes."""
+    """Whether sparse operands have kernels of their own, slower than dense ones for some shapes."""
 
     unit_labels: ClassVar[dict[str, str]] = {}
-    """What an operator that waits for a unit is said to be bound by; the unit's name if it is
-    absent.
-    """
+    """What an operator that waits for a unit is bound by; where absent, the unit's name."""
 
     def bound_by(
         self, op: Op, busy_cycles: MappingABC[str, int], span_cycles: int, executed_macs: int
     ) -> str:
-        """What an operator waited for most: the unit that was busy longest, or latency if
-        none was.
-        """
+        """What an operator waited for most: the unit that was busy longest, or else latency."""
         if not busy_cycles or span_cycles == 0:
             return "latency"
         unit = max(busy_cycles, key=lambda name: busy_cycles[name])

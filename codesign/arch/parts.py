@@ -115,9 +115,7 @@ class EnergyOverrides(Spec):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
-    """One kind of hardware block, as metrics see it: it has an area, and its actions have
-    energies.
-    """
+    """One kind of hardware block, as metrics see it: an area, and actions that take energy."""
 
     name: str
     """Also the part under which energy and area are reported."""

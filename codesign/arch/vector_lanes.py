@@ -16,9 +16,7 @@ def stream_through(
     extra_write_bytes: int = 0,
     after: Selection | None = None,
 ) -> Stream:
-    """An operator on vector lanes: an element takes its sweeps, or what its operations need if
-    more.
-    """
+    """An operator on vector lanes: an element takes its sweeps, or its operations if more."""
     simple = max(op.passes, -(-op.alu_per_element // lanes.alu_per_lane))
     return Stream(
         op=op,

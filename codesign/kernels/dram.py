@@ -52,8 +52,7 @@ OPEN_ROW = 0
 
 @njit(cache=True, nogil=True)
 def fresh_state(shape, banks):
-    """A channel with all banks closed and no history: clocks [class, node] and recent events [ring,
-    node]."""
+    """A closed channel without a history: clocks [class, node] and recent events [ring, node]."""
     nodes = banks + shape[0] + 1
     clocks = np.zeros((shape[2] + 1, nodes), dtype=np.int64)
     clocks[OPEN_ROW, :banks] = -1
@@ -135,8 +134,7 @@ def record(tables, clocks, ring, command, bank, row, clock):
 
 @njit(cache=True, nogil=True)
 def run_commands(tables, command, bank, row, not_before):
-    """Issue a command program in order, each as early as legal; its clocks, and how many were
-    legal.
+    """Issue a command program in order, each as early as legal; clocks, and how many were legal.
 
     `not_before[i]` holds command i back. The first command that the open rows forbid ends the run.
     """

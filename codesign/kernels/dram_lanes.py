@@ -200,8 +200,7 @@ def pick(shape, book, clocks, keys, in_rank, chosen, now):
 
 @njit(cache=True, nogil=True, _nrt=False, forceinline=True)
 def fate(slot, free, keys, waiting, bank, row, column, request, write):
-    """What happens to an offered request: 0 refused, 1 queued, 2 met by a waiting write to its
-    address."""
+    """What happens to a request: 0 refused, 1 queued, 2 met by a waiting write to its address."""
     s = slot[NEXT, end_of(slot, keys, WRITES, bank[request])]
     while s < free.size:
         other = np.uintp(number(slot[KEY, np.uintp(s)]))

@@ -17,8 +17,7 @@ BUCKETS = ((1, 16), (17, 128), (129, 1024), (1025, 1 << 40))
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """Relative errors of predictions; fractions, `bias` is signed, `tau` is Kendall's rank
-    correlation."""
+    """Relative errors of predictions; `bias` is signed, `tau` is Kendall's rank correlation."""
 
     rows: int
     mape: float
@@ -60,8 +59,7 @@ def bucket_name(low: int, high: int) -> str:
 def error_rows(
     section: str, rows: Rows, predicted: Float64, baseline: Float64, where: np.ndarray
 ) -> Iterator[TableRow]:
-    """Printable errors of the rows at `where`, all together and by batch, with those of a
-    baseline."""
+    """Printable errors of the rows at `where`, together and by batch, with those of a baseline."""
     m = rows.sizes[:, 1]
     cuts = [("all", where)]
     cuts += [(bucket_name(*b), where & (m >= b[0]) & (m <= b[1])) for b in BUCKETS]
@@ -108,8 +106,7 @@ def weight_rows(
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Is one way quicker than the other, as predicted and as measured, over shapes that both
-    ran."""
+    """Is one way quicker than the other, as predicted and as measured, on shapes of both."""
 
     shapes: int
     right: int
@@ -129,8 +126,7 @@ LABEL_NOISE = 0.05
 def decide(
     first: tuple[Float64, Float64, Float64], second: tuple[Float64, Float64, Float64]
 ) -> Decision:
-    """Compare two ways, each (predicted, measured, baseline) times of the same shapes in the same
-    order."""
+    """Compare two ways, each (predicted, measured, baseline) times of the same shapes in order."""
     truth = second[1] < first[1]
     right = (second[0] < first[0]) == truth
     near = np.abs(np.log(second[1] / first[1])) <= np.log1p(LABEL_NOISE)

@@ -84,8 +84,7 @@ class Case:
 
 
 def run(path: Path | None) -> ValidationReport:
-    """Run every program of a file in the form of the oracle, or our own sample rows; all are to be
-    equal."""
+    """Run every program of a file in the oracle's form, or our sample rows; all must be equal."""
     cases = list(_samples() if path is None else map(_case, read_records(path, _COLUMNS)))
     cycles: dict[str, list[tuple[float, float]]] = {"gemv": [], "one instruction repeated": []}
     counts: list[tuple[float, float]] = []

@@ -367,8 +367,7 @@ _SAMPLES = (
     ("hbm2_2000", "conflict_1bank", 1000, False, 47984, None, None, None),
     ("hbm2_2000", "conflict_allbanks", 1000, False, 4028, None, None, None),
 )
-"""Runs of CMU-SAFARI/ramulator2 @c5b1c3a: preset, pattern, requests, refresh, ticks, ACT, PREpb,
-row hits."""
+"""CMU-SAFARI/ramulator2 @c5b1c3a: preset, pattern, requests, refresh, ticks, ACT, PREpb, hits."""
 
 
 def _samples() -> list[Case]:

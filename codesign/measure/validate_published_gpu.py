@@ -1,5 +1,4 @@
-"""Speed-ups of sparse language models on GPUs: whole models, simulated against what papers
-report."""
+"""Speed-ups of sparse language models on GPUs: whole models, beside what papers report."""
 
 from __future__ import annotations
 

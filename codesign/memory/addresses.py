@@ -16,8 +16,7 @@ Int64 = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Location:
-    """Where requests go: `bank` numbers a channel's banks over ranks and bank groups, column counts
-    bursts."""
+    """Where requests go: `bank` counts over a channel's ranks and bank groups, column bursts."""
 
     channel: Int64
     bank: Int64

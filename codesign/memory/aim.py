@@ -74,8 +74,7 @@ def gemv_program(outputs: int, inputs: int, channels: int) -> list[Instruction]:
 
 
 def command_program(spec: DramSpec, program: Iterable[Instruction]) -> CommandProgram:
-    """The commands that instructions need: changes of mode, rows closed and opened as late as
-    possible."""
+    """The commands that instructions need: changes of mode, rows opened and closed if they must."""
     ids = command_ids(spec)
     if "MAC16" not in ids:
         raise CodesignError(f"{spec.name} has no commands for all banks")

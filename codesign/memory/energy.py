@@ -29,8 +29,7 @@ class DramEnergy:
 
 @dataclass(frozen=True)
 class CommandPrices:
-    """Energy of one command of each kind in pJ and of one cycle of one rank, banks open or all
-    closed."""
+    """Energy in pJ of one command of each kind, and of a cycle of a rank, banks open or closed."""
 
     activate_pj: float
     """An ACT with its precharge."""

@@ -46,8 +46,7 @@ class RequestTimeline:
     row_conflicts: int
     cycles: int
     log: Int64
-    """[command] -> (clock, command, bank, request); empty unless it was asked for. One channel's
-    bank."""
+    """[command] -> (clock, command, one channel's bank, request); empty unless it was asked for."""
 
     @property
     def row_hit_rate(self) -> float:
@@ -180,8 +179,7 @@ def simulate_commands(
     row: ArrayLike = 0,
     not_before: ArrayLike = 0,
 ) -> Int64:
-    """Issue clocks of a command program on one channel, in order, each as early as every rule
-    allows.
+    """Issue clocks of a command program on one channel, in order, each as early as legal.
 
     `commands` are names or numbers of `command_ids`; `bank` any bank in the command's scope;
     `not_before` cycles. Raises CodesignError at the first command that the open rows forbid.

@@ -40,8 +40,7 @@ _NEEDS = {"any": ANY_STATE, "open": ROW_OPEN, "closed": ALL_CLOSED}
 
 
 class Command(Spec):
-    """What a command addresses, asks of the rows in its scope, does to them, and how long it holds
-    its bus."""
+    """What a command addresses, asks of rows, does to them, and how long it holds its bus."""
 
     scope: Literal["rank", "bank"]
     needs: Literal["any", "open", "closed"]
@@ -52,8 +51,7 @@ class Command(Spec):
 
 
 class Constraint(Spec):
-    """`before` commands come at least `gap` cycles after `after` commands at the same node of
-    `level`.
+    """`before` comes at least `gap` cycles after `after` at the same node of `level`.
 
     With a window of w, the gap counts from the w-th last `after` command.
     """

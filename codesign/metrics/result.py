@@ -27,8 +27,7 @@ class OpResult:
     mapping: str
     note: str | None
     bound_by: str
-    """What the operator waited for most: compute, memory, vector, latency, or a machine's own word.
-    """
+    """What the operator waited for most: compute, memory, vector, latency, or a machine's word."""
     cycles: int
     start_cycle: int
     end_cycle: int
@@ -92,8 +91,7 @@ class Result:
     dram_bytes: int
     bytes_by_memory: Mapping[str, int]
     counters: Mapping[str, int] = field(default_factory=dict)
-    """Totals of all actions: bytes of memories, operations, commands, and events such as row hits.
-    """
+    """Totals of all actions: bytes of memories, operations, commands, events such as row hits."""
     busy_cycles: Mapping[str, int]
     stall_cycles: Mapping[str, int]
     roofline_cycles: int

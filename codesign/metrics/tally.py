@@ -1,6 +1,4 @@
-"""What each operator of a simulated program did: counts of actions, busy units, and its share of
-time.
-"""
+"""What each operator of a simulated program did: actions, busy units, and its share of time."""
 
 from __future__ import annotations
 
@@ -64,9 +62,7 @@ def _sums(owner: Int64, kind: np.ndarray, amount: Int64, owners: int, kinds: int
 
 
 def shares_of_time(tallies: Sequence[Tally]) -> list[int]:
-    """Cycles by which each operator, in order, moves the end of the run; they add up to the
-    whole.
-    """
+    """Cycles by which each operator, in order, moves the end of the run; their sum is the run's."""
     reached = 0
     out = []
     for one in tallies:

@@ -52,8 +52,7 @@ def details(
     goals: Mapping[str, str] = GOALS,
     left_out: Collection[str] = (),
 ) -> dict[str, Detail]:
-    """Look closely at every scenario of some cases; `baseline`, `names` and `together` are those
-    of the page.
+    """Look closely at every scenario; `baseline`, `names` and `together` are those of the page.
 
     Machines' numbers at the paths `left_out` are not doubted.
     """

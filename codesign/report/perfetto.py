@@ -37,9 +37,7 @@ def evaluate_into(
     seed: int = 0,
     **how: Any,
 ) -> tuple[Result, str]:
-    """As `codesign.evaluate`, and the run's timeline in a file: the result and what the file
-    holds.
-    """
+    """As `codesign.evaluate`, with the timeline in a file: the result and what the file holds."""
     lowered, timeline, first = run(trace, machine, fidelity=fidelity, seed=seed, **how)
     result = account(trace, machine, Fidelity(fidelity), seed, lowered, timeline, first)
     return result, write_timeline(path, result, machine, timeline, first)

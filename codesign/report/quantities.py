@@ -173,7 +173,5 @@ _QUANTITIES = {
 
 
 def quantity(name: str) -> Quantity:
-    """How a figure of a result or of a sweep is shown; by its own name where nothing better is
-    known.
-    """
+    """How a figure of a result or of a sweep is shown; an unknown one by its own name."""
     return _QUANTITIES.get(name) or Quantity(one_line(name, 40).replace("_", " "))

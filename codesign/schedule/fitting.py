@@ -46,8 +46,7 @@ def best_tiling(op: Op, budget: Budget, cost: Cost) -> tuple[float, Tiling] | No
 
 
 def fitting_tilings(op: Op, budget: Budget) -> Iterator[Tiling]:
-    """For each n tile (the whole, or halves of it), long reductions that fit and as many rows as
-    fit.
+    """For each n tile (the whole, or halves of it), the longest reductions and most rows that fit.
 
     A shorter reduction leaves room for more rows, fewer rows start sooner: both are halved up to
     `_SHORTER` times, and both orders of the outer loops are tried.
@@ -107,9 +106,7 @@ def rows_fit(op: Op, m: int, n: int, k: int, budget: Budget) -> bool:
 
 
 def row_granule(op: Op) -> int:
-    """Whole rows of the output map where m runs over pixels, whole channel runs where over
-    windows.
-    """
+    """Whole rows of the output map where m runs over pixels, whole channels where over windows."""
     if op.conv is None:
         return 1
     if op.phase is Phase.BACKWARD_WEIGHT:

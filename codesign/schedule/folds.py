@@ -264,8 +264,7 @@ def _take_turns(
 def _issue_and_drain(
     issue: Int64, drain: Int64, used_rows: Int64, used_cols: Int64, latency_cycles: int
 ) -> tuple[Int64, Int64, Int64]:
-    """Two banks of sums: a set issues when the adder and a bank are free, and drains after the one
-    before.
+    """Two banks of sums: a set issues once the adder and a bank are free, and drains in order.
 
     Entries along the last axis are a tile's sets in order; empty ones (drain 0) stand at its end.
     """

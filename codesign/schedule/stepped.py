@@ -1,6 +1,4 @@
-"""Tiles of a product on the stepped array: every processing element, every cycle, the real
-numbers.
-"""
+"""Tiles of a product on the stepped array: every processing element and cycle, real numbers."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ MOST_ELEMENT_CYCLES = 10**11
 
 @dataclass(frozen=True, slots=True)
 class Compressed:
-    """B of a tile in groups of `group` along k: kept values first, n rows of (k / group) groups of
-    lanes.
-    """
+    """B of a tile in groups along k: kept values first, n rows of (k / group) groups of lanes."""
 
     values: Int64
     index: Int64
@@ -109,9 +105,7 @@ def _step(
 
 
 def compress(b: Int64, kept: NDArray[np.bool_], group: int, least_slots: int = 1) -> Compressed:
-    """B (n rows of k) in groups along k, kept values first; every group takes at least
-    `least_slots`.
-    """
+    """B (n rows of k) in groups along k, kept values first, each of at least `least_slots`."""
     n, k = b.shape
     groups = -(-k // group)
     pad = ((0, 0), (0, groups * group - k))

@@ -16,8 +16,7 @@ Bool = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
-    """Tile sizes in elements; `order` "mn" passes the tiles of B by each tile of A, "nm" the
-    reverse.
+    """Tile sizes in elements; `order` "mn" passes B's tiles by each tile of A, "nm" the reverse.
 
     The reduction is the innermost loop. `groups` independent products share a tile when each is
     whole.
@@ -35,9 +34,7 @@ class Tiling:
 
 
 def transposed(op: Op) -> Op:
-    """The product C^T = B^T . A^T, whose stationary operand is A; without the convolution's
-    window.
-    """
+    """The product C^T = B^T . A^T, whose stationary operand is A; without a window."""
     return replace(
         op, m=op.n, n=op.m, conv=None, a_dtype=op.b_dtype, b_dtype=op.a_dtype,
         a_pattern=op.b_pattern, b_pattern=op.a_pattern,
@@ -46,9 +43,7 @@ def transposed(op: Op) -> Op:
 
 @dataclass(frozen=True)
 class TileTable:
-    """One row for each tile in the order of execution: its place, its sizes, and what changes with
-    it.
-    """
+    """One row for each tile in order of execution: its place, sizes, and what changes with it."""
 
     op: Op
     tiling: Tiling
@@ -149,9 +144,7 @@ def _changes(*columns: Int64) -> Bool:
 
 
 def tile_table(op: Op, tiling: Tiling) -> TileTable:
-    """Every tile of a product, in the order of its loops: groups, then m and n as ordered,
-    then k.
-    """
+    """Every tile of a product in the order of its loops: groups, m and n as ordered, k."""
     counts = [
         -(-op.groups // tiling.groups),
         -(-op.m // tiling.m),

@@ -133,8 +133,7 @@ def decode_range(model: Model, steps: int, size: Size, *, samples: int = 8) -> T
 
 
 def speculative(model: Model, draft: int, size: Size) -> Trace:
-    """One step that verifies `draft` guessed tokens: all of them attend to the cache, all have
-    logits."""
+    """One step that verifies `draft` guessed tokens: all attend to the cache, all have logits."""
     if draft < 1:
         raise CodesignError(f"at least one guessed token is verified, got {draft}")
     trace = model.trace("decode", size, draft=draft)

@@ -1,6 +1,4 @@
-"""Does the site build without a warning, ask no network, name everything, and do all links lead
-somewhere?
-"""
+"""Does the site build without a warning, ask no network, name all things, and link to what is?"""
 
 from __future__ import annotations
 

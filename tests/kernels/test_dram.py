@@ -185,8 +185,7 @@ GATES = [(name, i) for name in presets() for i in range(len(rules(dram(name))))]
 
 
 def gate_banks(spec, level):
-    """Two banks that a rule of this level ties together, and one that it leaves alone (None: there
-    is none)."""
+    """Two banks that a rule of this level ties together, and one that it leaves alone, if any."""
     shape = spec.organisation
     per_rank = shape.bank_groups * shape.banks_per_group
     other_group = shape.banks_per_group if shape.bank_groups > 1 else 1
@@ -272,8 +271,7 @@ def test_a_program_that_the_rows_forbid_names_its_command():
 
 
 def test_data_sheet_distances_of_ddr4():
-    """JESD79-4 2400R by hand: RCD 16, CCD_L 6, RTP 9, RP 16, FAW 26 and the write to read turn 12 +
-    4 + 9."""
+    """JESD79-4 2400R by hand: RCD 16, CCD_L 6, RTP 9, RP 16, FAW 26, write to read 12 + 4 + 9."""
     spec = dram("ddr4_2400")
     program = ["ACT", "RD", "RD", "PRE", "ACT"]
     assert simulate_commands(spec, program, 0, 3).tolist() == [0, 16, 22, 39, 55]

@@ -173,8 +173,7 @@ def test_pieces_are_one_stream():
 
 
 def test_energies_are_currents_times_time():
-    """DDR4 by hand, mW cycles of 0.833 ns: see the formula; HBM3: 3.48 pJ/b and 1 KB pages at 0.11
-    pJ/b."""
+    """DDR4 by hand, mW cycles of 0.833 ns: see the formula; HBM3: 3.48 pJ/b, 1 KB pages at 0.11."""
     price = command_prices(dram("ddr4_2400"))
     period_ns = 0.833
     assert price.read_pj == pytest.approx(8 * 1.2 * (135 - 43) * 4 * period_ns)

@@ -1,5 +1,4 @@
-"""DRAM commands and a memory controller as their rules define them: a clock that ticks, all history
-kept.
+"""DRAM commands and a memory controller as their rules define them: a ticking clock, all history.
 
 Nothing here comes from the package: a channel is given as plain rules and commands.
 """
@@ -38,8 +37,7 @@ class Channel:
     banks_per_group: int
     rows: dict[int, int] = field(default_factory=dict)
     history: dict[tuple[object, int], list[int]] = field(default_factory=dict)
-    """Clocks of all commands that a rule counts from, by rule and node; for a bus the ends of its
-    use."""
+    """Clocks of all commands that a rule counts from, by rule and node; a bus: ends of its use."""
     _before: dict[str, list[tuple[int, Rule]]] = field(default_factory=dict)
 
     def rank_of(self, bank):
