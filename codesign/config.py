@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Literal, TypeVar, get_origin
+from typing import Any, ClassVar, Final, Literal, TypeVar, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -74,6 +74,9 @@ class Spec(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
+    silent_defaults: ClassVar[frozenset[str]] = frozenset()
+    """Fields that are no part of the fingerprint while they have their default."""
+
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         for name, info in cls.model_fields.items():
@@ -84,9 +87,13 @@ class Spec(BaseModel):
     @property
     def fingerprint(self) -> str:
         """Equal for equal content, whatever the order of keys, defaults written out or not."""
-        return fingerprint(
-            (type(self).__name__, {n: getattr(self, n) for n in type(self).model_fields})
-        )
+        fields = type(self).model_fields
+        content = {
+            name: getattr(self, name)
+            for name in fields
+            if name not in self.silent_defaults or getattr(self, name) != fields[name].default
+        }
+        return fingerprint((type(self).__name__, content))
 
 
 T = TypeVar("T", bound=Spec)

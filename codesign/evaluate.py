@@ -102,7 +102,7 @@ def run(
     linked = link(
         [row.program for row in lowered],
         [[place[dep] for dep in op.deps] for op in trace],
-        [machine.engine(op) for op in trace],
+        [machine.engines(row.op, row.mapping) for row in lowered],
         [op.repeats for op in trace],
     )
     return lowered, simulate(linked.program), linked.first
@@ -177,7 +177,7 @@ def account(
     dram = {component.name for component in components if component.kind == "dram"}
     ops, bounds, board_pj = [], [], []
     for row, counts, share in zip(lowered, tallies, cycles, strict=True):
-        bound = roofline(row.op, machine, row.sparse, counts.of("mac"), row.mapping.kept)
+        bound = roofline(row.op, machine, row.sparse, counts.of("mac"), row.mapping)
         bounds.append(bound)
         board_pj.append(machine.board_energy_pj(row.op, counts.actions, share))
         parts: dict[str, float] = {}
@@ -280,7 +280,8 @@ def _op_result(
     op = row.op
     executed = counts.of("mac")
     span = counts.end_cycle - counts.start_cycle
-    peak = float(machine.peak_macs_per_cycle(op)) if op.is_matmul else 0.0
+    in_reach = machine.peak_macs_per_cycle(op) * machine.share_of_peak(row.mapping)
+    peak = float(in_reach) if op.is_matmul else 0.0
     return OpResult(
         name=op.name,
         layer=op.layer,
@@ -302,7 +303,7 @@ def _op_result(
         dram_bytes=sum(count for memory, count in moved.items() if memory in dram),
         bytes_by_memory=moved,
         energy_pj_by_part=parts,
-        roofline_cycles=bound.cycles,
+        roofline_cycles=bound.alone_cycles,
     )
 
 

@@ -90,15 +90,15 @@ class Linked:
 def link(
     programs: Sequence[Program],
     deps: Sequence[Sequence[int]],
-    engines: Sequence[str],
+    engines: Sequence[tuple[str, ...]],
     repeats: Sequence[int],
 ) -> Linked:
     """Join operators' programs, each run `repeats` times, into one that shares the machine's units.
 
     Operator i begins to read its inputs when the operators `deps[i]`, all earlier, are done, and a
-    repetition when the one before it is; it begins to fill the buffers of its engine when the last
-    earlier operator with the same `engines` entry has begun to free them. Raises CodesignError when
-    the programs do not name the same units and actions.
+    repetition when the one before it is; it begins to fill the buffers of its engines when, for
+    each name in `engines[i]`, the last earlier operator with the same name has begun to free them.
+    Raises CodesignError when the programs do not name the same units and actions.
     """
     head = programs[0]
     if any(p.units != head.units or p.actions != head.actions for p in programs):
@@ -109,16 +109,16 @@ def link(
     rows: list[int] = []
     targets: list[int] = []
     last_of_engine: dict[str, int] = {}
-    for i, engine in enumerate(engines):
+    for i, names in enumerate(engines):
         begun = int(last_run[i]) - repeats[i] + 1
         for run in range(begun, begun + repeats[i]):
             before = [int(last_run[dep]) for dep in deps[i]] if run == begun else [run - 1]
             rows += [int(starts[run]) + INPUTS_READY] * len(before)
             targets += [int(starts[other + 1]) + DONE for other in before]
-            if engine in last_of_engine:
-                rows.append(int(starts[run]) + ENGINE_READY)
-                targets.append(int(starts[last_of_engine[engine] + 1]) + ENGINE_RELEASED)
-            last_of_engine[engine] = run
+            freed = {last_of_engine[name] for name in names if name in last_of_engine}
+            rows += [int(starts[run]) + ENGINE_READY] * len(freed)
+            targets += [int(starts[other + 1]) + ENGINE_RELEASED for other in sorted(freed)]
+            last_of_engine.update(dict.fromkeys(names, run))
     inner = np.concatenate([p.dep_idx + at for p, at in zip(runs, starts[:-1], strict=True)])
     counts = np.concatenate([np.diff(p.dep_ptr) for p in runs])
     outer = np.bincount(np.array(rows, dtype=np.int64), minlength=len(counts))

@@ -37,14 +37,16 @@ def operator(load: int, prefetch: int, compute: int, store: int) -> Program:
 
 
 def test_one_operator_alone() -> None:
-    linked = link([operator(5, 7, 20, 4)], [[]], ["array"], [1])
+    linked = link([operator(5, 7, 20, 4)], [[]], [("array",)], [1])
     assert linked.first.tolist() == [0, 8]
     assert simulate(linked.program).cycles == 7 + 5 + 20 + 4 + STORE_LATENCY_CYCLES
 
 
 def test_a_consumer_reads_after_its_producer_is_done_and_prefetches_before() -> None:
     """The second one's weights load while the first one's store is under way."""
-    linked = link([operator(5, 7, 20, 4), operator(6, 8, 30, 3)], [[], [0]], ["array"] * 2, [1, 1])
+    linked = link(
+        [operator(5, 7, 20, 4), operator(6, 8, 30, 3)], [[], [0]], [("array",)] * 2, [1, 1]
+    )
     timeline = simulate(linked.program)
     producer_done = timeline.end[linked.first[1] - 1]
     assert producer_done == 46
@@ -57,14 +59,14 @@ def test_a_consumer_reads_after_its_producer_is_done_and_prefetches_before() -> 
 
 def test_operators_without_a_dependency_share_the_units_only() -> None:
     alone = simulate(link([operator(5, 7, 20, 4)], [[]], ["a"], [1]).program).cycles
-    two = link([operator(5, 7, 20, 4)] * 2, [[], []], ["a", "b"], [1, 1])
+    two = link([operator(5, 7, 20, 4)] * 2, [[], []], [("a",), ("b",)], [1, 1])
     assert alone < simulate(two.program).cycles < 2 * alone
 
 
 def test_another_engine_does_not_wait_for_buffers() -> None:
     programs = [operator(1, 1, 50, 1), operator(1, 9, 5, 1)]
-    shared = simulate(link(programs, [[], []], ["array", "array"], [1, 1]).program)
-    apart = simulate(link(programs, [[], []], ["array", "vector"], [1, 1]).program)
+    shared = simulate(link(programs, [[], []], [("array",), ("array",)], [1, 1]).program)
+    apart = simulate(link(programs, [[], []], [("array",), ("vector",)], [1, 1]).program)
     first = 8 + np.flatnonzero(shared.program.action[8:] == 1)[0]
     assert shared.start[first] == 53
     assert apart.start[first] == 2
@@ -78,7 +80,7 @@ def test_a_repeated_operator_is_the_operator_written_out(
     programs = [operator(*size) for size in sizes]
     times = [data.draw(st.integers(1, 4)) for _ in programs]
     deps = [sorted({data.draw(st.integers(0, i - 1))}) if i else [] for i in range(len(programs))]
-    engines = [data.draw(st.sampled_from(["array", "vector"])) for _ in programs]
+    engines = [(data.draw(st.sampled_from(["array", "vector"])),) for _ in programs]
     short = link(programs, deps, engines, times)
     long_programs, long_deps, long_engines, last = [], [], [], []
     for program, waits, engine, count in zip(programs, deps, engines, times, strict=True):
@@ -97,7 +99,9 @@ def test_a_repeated_operator_is_the_operator_written_out(
 
 
 def test_sums_of_a_timeline() -> None:
-    timeline = simulate(link([operator(5, 7, 20, 4)] * 2, [[], [0]], ["a", "a"], [1, 1]).program)
+    timeline = simulate(
+        link([operator(5, 7, 20, 4)] * 2, [[], [0]], [("a",), ("a",)], [1, 1]).program
+    )
     assert timeline.busy_cycles() == {"marker": 0, "dram": 32, "array": 40}
     waited = (timeline.start - timeline.ready)[timeline.program.unit == 1].sum()
     assert timeline.stall_cycles()["dram"] == waited > 0
@@ -108,12 +112,12 @@ def test_programs_of_different_machines_are_not_linked() -> None:
     one = operator(1, 1, 1, 1)
     other = replace(one, actions=(*one.actions, "more"))
     with pytest.raises(CodesignError, match="different machines"):
-        link([one, other], [[], []], ["a", "a"], [1, 1])
+        link([one, other], [[], []], [("a",), ("a",)], [1, 1])
 
 
 def test_a_run_too_long_to_count_is_refused() -> None:
     short = operator(5, 7, 1 << 60, 4)
     assert simulate(short).cycles > 1 << 60
-    linked = link([short] * 8, [[], *([i] for i in range(7))], ["array"] * 8, [1] * 8)
+    linked = link([short] * 8, [[], *([i] for i in range(7))], [("array",)] * 8, [1] * 8)
     with pytest.raises(CodesignError, match="more than can be counted in 64 bits"):
         simulate(linked.program)

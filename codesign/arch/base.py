@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from collections.abc import Mapping as MappingABC
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 from typing import Any, ClassVar, Generic, TypeVar
@@ -61,13 +61,16 @@ class ArchSpec(Spec):
     sources: dict[str, Source] = Field(default_factory=dict)
     anchors: tuple[Anchor, ...] = ()
 
+    free: ClassVar[frozenset[str]] = frozenset()
+    """Dotted paths of choices of whoever uses the design, which need no source."""
+
     @model_validator(mode="after")
     def _every_number_has_a_source(self, info: ValidationInfo) -> ArchSpec:
         if info.context is SOURCES_ARE_KNOWN:
             return self
         stated = [path for path, _ in leaves(self, without=_UNSOURCED)]
         numbers = [path for path, _ in self.numbers()]
-        bare = [path for path in numbers if self.source_of(path) is None]
+        bare = [p for p in numbers if self.source_of(p) is None and p not in self.free]
         idle = [
             key
             for key in self.sources
@@ -144,11 +147,26 @@ NOTHING_KEPT = Kept()
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where on a machine of several equal cores an operator runs: on one core, or cut over all
+    along an axis (`m`, `n` or `groups` of a product, `elements` of vector work).
+    """
+
+    core: int = 0
+    axis: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.axis} over all cores" if self.axis else f"on core {self.core}"
+
+
+@dataclass(frozen=True, slots=True)
 class Mapping:
     """How an operator is laid on a machine: dataflow, tile sizes in elements, order of loops.
 
     `order` is "mn" (the tiles of B pass by each tile of A) or "nm" (the reverse); the reduction is
-    innermost. `tile_groups` independent products share a tile. `kept` stays on the chip.
+    innermost. `tile_groups` independent products share a tile. `kept` stays on the chip. Tiles are
+    those of the part that a core runs where `place` cuts the operator; None has no cores to choose
+    from.
     """
 
     dataflow: str
@@ -158,10 +176,13 @@ class Mapping:
     tile_groups: int = 1
     order: str = "mn"
     kept: Kept = NOTHING_KEPT
+    place: Place | None = None
 
     def __str__(self) -> str:
         kept = f" keeps {self.kept}" if str(self.kept) else ""
-        return f"{self.dataflow} {self.tile_m}x{self.tile_n}x{self.tile_k} {self.order}{kept}"
+        place = "" if self.place is None else f", {self.place}"
+        tiles = f"{self.tile_m}x{self.tile_n}x{self.tile_k}"
+        return f"{self.dataflow} {tiles} {self.order}{kept}{place}"
 
 
 @dataclass(frozen=True)
@@ -179,6 +200,10 @@ class Candidates:
 
     def __len__(self) -> int:
         return len(self.least_cycles)
+
+    def placed(self, place: Place) -> Candidates:
+        """The same mappings at a place."""
+        return replace(self, at=lambda number: replace(self.at(number), place=place))
 
 
 def joined_candidates(parts: Sequence[Candidates]) -> Candidates:
@@ -243,6 +268,29 @@ class Machine(ABC, Generic[S]):
     @abstractmethod
     def engine(self, op: Op) -> str:
         """Name of the unit whose buffers the operator occupies."""
+
+    def engines(self, op: Op, mapping: Mapping) -> tuple[str, ...]:
+        """Names of all units whose buffers the operator occupies where it is placed."""
+        return (self.engine(op),)
+
+    @property
+    def cores(self) -> int:
+        """Equal cores over which operators can be placed or cut."""
+        return 1
+
+    def places(self, op: Op) -> Sequence[Place]:
+        """Where an operator may run: cut over all cores along each axis that allows it, or on any
+        core.
+        """
+        return ()
+
+    def confined(self, place: Place) -> Machine[S]:
+        """The machine as it is to an operator that runs at a place."""
+        return self
+
+    def share_of_peak(self, mapping: Mapping) -> Fraction:
+        """The part of `peak_macs_per_cycle` that is in reach where an operator is placed."""
+        return Fraction(1)
 
     @abstractmethod
     def mappings(self, op: Op) -> Sequence[Mapping]:

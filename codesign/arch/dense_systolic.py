@@ -5,6 +5,7 @@ simulators.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Annotated, Literal
 
 import numpy as np
@@ -95,11 +96,14 @@ class DenseSystolic(SystolicMachine[DenseSystolicSpec]):
     def lane_counts(self, op: Op) -> tuple[int, int] | None:
         return None if self.idealised else (1, 1)
 
-    def mappings(self, op: Op) -> Sequence[Mapping]:
+    def rated_mappings(self, op: Op) -> Sequence[tuple[float, Mapping]]:
         if not (op.is_matmul and self.idealised):
-            return super().mappings(op)
-        whole = [Mapping(d, op.m, op.n, op.k, op.groups) for d in self.dataflows(op)]
-        return sorted(whole, key=lambda mapping: int(self.serial_folds(op, mapping.dataflow).sum()))
+            return super().rated_mappings(op)
+        whole = [
+            (float(self.serial_folds(op, d).sum()), Mapping(d, op.m, op.n, op.k, op.groups))
+            for d in self.dataflows(op)
+        ]
+        return sorted(whole, key=itemgetter(0))
 
     def serial_folds(self, op: Op, dataflow: str) -> Int64:
         """Cycles of every fold, one after the other, in the convention of a peer.

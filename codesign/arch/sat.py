@@ -274,10 +274,10 @@ class Sat(SystolicMachine[SatSpec]):
         bits = ceil_bytes(8, op.c_dtype) + (group - 1).bit_length()
         return -(-round(op.elements * pattern.density) * bits // 8)
 
-    def components(self) -> Sequence[Component]:
+    def components_of_core(self) -> Sequence[Component]:
         spec = self.spec
         return (
-            *super().components(),
+            *super().components_of_core(),
             Component(
                 name="sore", kind="compare", actions=("sore_compare",), instances=spec.sore.lanes,
                 dtype=spec.mac_dtype,

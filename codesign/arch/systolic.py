@@ -14,14 +14,8 @@ from typing import ClassVar, TypeVar
 import numpy as np
 
 from codesign.arch import systolic_outlines
-from codesign.arch.base import (
-    Candidates,
-    Fidelity,
-    Kept,
-    Machine,
-    Mapping,
-    Sparse,
-)
+from codesign.arch.base import Candidates, Fidelity, Kept, Mapping, Sparse
+from codesign.arch.cores import CoresMachine, most_of_a_core, sum_over_cores
 from codesign.arch.device_link import device_link
 from codesign.arch.kept import narrowed, pad_link, room_bytes
 from codesign.arch.parts import Component, DramDevice
@@ -39,6 +33,7 @@ from codesign.schedule.folds import (
     output_stationary,
     weight_stationary,
 )
+from codesign.schedule.product import emit_product, product_outline
 from codesign.schedule.program import Int64, Program, Steps, Unit
 from codesign.schedule.stepped import step_tiles
 from codesign.schedule.streaming import (
@@ -53,13 +48,9 @@ from codesign.schedule.streaming import (
     Selection,
     bytes_of,
     emit_outline,
-    emit_product,
-    product_outline,
 )
 from codesign.schedule.tiling import TileTable, Tiling, tile_table, transposed
-from codesign.schedule.tilings import (
-    quickest_tiling,
-)
+from codesign.schedule.tilings import quickest_tiling
 from codesign.schedule.vector_stream import Stream
 from codesign.trace.op import Op, Phase, ceil_bytes
 
@@ -68,7 +59,7 @@ VECTOR = Unit("vector")
 S = TypeVar("S", bound=SystolicSpec)
 
 
-class SystolicMachine(Machine[S]):
+class SystolicMachine(CoresMachine[S]):
     """Lowers products to folds of an array behind double buffers, the rest to vector lanes."""
 
     actions: ClassVar[tuple[str, ...]] = (
@@ -85,8 +76,12 @@ class SystolicMachine(Machine[S]):
     def bound_by(
         self, op: Op, busy_cycles: MappingABC[str, int], span_cycles: int, executed_macs: int
     ) -> str:
+        held = busy_cycles.get(ARRAY.name, 0)
+        if self.cores > 1:
+            held = sum_over_cores(busy_cycles, ARRAY.name)
+            busy_cycles = most_of_a_core(busy_cycles)
         label = super().bound_by(op, busy_cycles, span_cycles, executed_macs)
-        capacity = busy_cycles.get(ARRAY.name, 0) * self.peak_macs_per_cycle(op)
+        capacity = held * self.array.rows * self.array.cols
         if label == "compute" and 2 * executed_macs < capacity:
             return "imbalance" if self.needs_mask(op, Fidelity.ROW) else "underfilled"
         return label
@@ -142,11 +137,13 @@ class SystolicMachine(Machine[S]):
         return ARRAY.name if op.is_matmul else VECTOR.name
 
     def peak_macs_per_cycle(self, op: Op) -> Fraction:
-        return Fraction(self.array.rows * self.array.cols)
+        return Fraction(self.array.rows * self.array.cols * self.cores)
 
     @property
     def room_bytes(self) -> int:
-        return 0 if self.link().bytes_per_cycle is None else room_bytes(self.spec.buffers)
+        if self.cores > 1 or self.link().bytes_per_cycle is None:
+            return 0
+        return room_bytes(self.spec.buffers)
 
     def narrowed(self, taken_bytes: int) -> SystolicMachine[S]:
         pads = narrowed(self.spec.buffers, taken_bytes)
@@ -182,9 +179,9 @@ class SystolicMachine(Machine[S]):
     def sum_bytes(self) -> int:
         return self.spec.sum_bytes
 
-    def mappings(self, op: Op) -> Sequence[Mapping]:
+    def rated_mappings(self, op: Op) -> Sequence[tuple[float, Mapping]]:
         if not op.is_matmul:
-            return (Mapping("vector", 0, 0, 0),)
+            return [(0.0, Mapping("vector", 0, 0, 0))]
         found = []
         for dataflow in self.dataflows(op):
             if dataflow == "is" and op.b_shared:
@@ -199,11 +196,9 @@ class SystolicMachine(Machine[S]):
                 f"{self.spec.name}: the scratchpads are too small for one tile of {op.name} "
                 f"({op.m}x{op.n}x{op.k}); enlarge buffers.input, buffers.weight or buffers.output"
             )
-        return tuple(mapping for _, mapping in sorted(found, key=itemgetter(0)))
+        return sorted(found, key=itemgetter(0))
 
-    def candidates(self, op: Op, sparse: Sparse, *, every: bool = False) -> Candidates:
-        if not op.is_matmul:
-            return super().candidates(op, sparse, every=every)
+    def candidates_on_core(self, op: Op, sparse: Sparse, *, every: bool) -> Candidates:
         return product_candidates(self, op, sparse, every=every)
 
     def least_slots(self, op: Op) -> int:
@@ -237,9 +232,12 @@ class SystolicMachine(Machine[S]):
 
     def layout(self, op: Op, dataflow: str) -> Layout:
         """What ranks an operator's tilings."""
+        link = self.link()
+        if self.sharers > 1 and link.bytes_per_cycle is not None:
+            link = replace(link, bytes_per_cycle=link.bytes_per_cycle / self.sharers)
         return Layout(
             array=self.paced_array(op),
-            link=self.link(),
+            link=link,
             group=self.group(op),
             slots=self.slots(op),
             a_bytes=op.a_bytes,
@@ -248,7 +246,9 @@ class SystolicMachine(Machine[S]):
             holds_sums=dataflow == "os",
         )
 
-    def lower(self, op: Op, mapping: Mapping, sparse: Sparse, fidelity: Fidelity) -> Program:
+    def lower_on_core(
+        self, op: Op, mapping: Mapping, sparse: Sparse, fidelity: Fidelity
+    ) -> Program:
         steps = Steps(self.units(), self.actions)
         if op.is_matmul:
             release, done = self.emit_matmul(steps, op, mapping, sparse, fidelity)
@@ -377,5 +377,5 @@ class SystolicMachine(Machine[S]):
         """
         return stream_through(op, VECTOR, self.spec.vector), "vector_buffer"
 
-    def components(self) -> Sequence[Component]:
+    def components_of_core(self) -> Sequence[Component]:
         return systolic_components(self.spec, self.array)

@@ -195,7 +195,7 @@ def outlines(
     machine: SystolicMachine[Any], products: ProductRows, streams: StreamRows
 ) -> Outlines | None:
     """Outlines of products and streams; None where a tile does not fit or 64 bits do not do."""
-    if isinstance(machine.spec.dram, DramDevice):
+    if isinstance(machine.spec.dram, DramDevice) or machine.cores > 1:
         return None
     link = machine.link()
     bandwidth = float(link.bytes_per_cycle or 0.0)

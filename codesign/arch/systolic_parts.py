@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from codesign.arch.base import ArchSpec
+from codesign.arch.cores import CoresSpec
 from codesign.arch.device_link import device_components, dram_of
 from codesign.arch.parts import Component, DramDevice, OffChip, Scratchpad, VectorUnit
 from codesign.arch.vector_lanes import stream_buffer
@@ -27,7 +27,7 @@ class Buffers(Spec):
     output: Scratchpad
 
 
-class SystolicSpec(ArchSpec):
+class SystolicSpec(CoresSpec):
     """The parts of a machine file that every systolic machine has."""
 
     mac_dtype: DTypeName

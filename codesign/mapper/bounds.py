@@ -5,21 +5,23 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from codesign.arch.base import NOTHING_KEPT, AnyMachine, Kept, Sparse
+from codesign.arch.base import AnyMachine, Mapping, Sparse
 from codesign.trace.op import Op
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """Lower bounds of one operator on one machine."""
+    """Lower bounds of one operator on one machine.
+
+    Those of several operators add up to bounds of all of them: where operators run side by side,
+    `compute_cycles` is their share of the whole machine's cycles, and not rounded up.
+    """
 
     compute_cycles: int
     memory_cycles: int
     compulsory_bytes: int
-
-    @property
-    def cycles(self) -> int:
-        return max(self.compute_cycles, self.memory_cycles)
+    alone_cycles: int
+    """What the operator takes at least where its mapping places it."""
 
 
 def roofline(
@@ -27,19 +29,19 @@ def roofline(
     machine: AnyMachine,
     sparse: Sparse,
     executed_macs: int,
-    kept: Kept = NOTHING_KEPT,
+    mapping: Mapping,
 ) -> Bound:
     """Bound of an operator that issues `executed_macs` multiply-accumulates.
 
     Compulsory bytes are every operand read once and the result written once, unless the machine
     or the mapping keeps some of them on the chip.
     """
+    compute = alone = 0
     if op.is_matmul:
         peak = machine.peak_macs_per_cycle(op)
-        compute = math.ceil(executed_macs / peak)
-    else:
-        compute = 0
-    moved = (machine.compulsory_bytes(op, sparse) - kept.saved_bytes(op)) * op.repeats
+        alone = math.ceil(executed_macs / (peak * machine.share_of_peak(mapping)))
+        compute = alone if machine.cores == 1 else math.floor(executed_macs / peak)
+    moved = (machine.compulsory_bytes(op, sparse) - mapping.kept.saved_bytes(op)) * op.repeats
     bandwidth = machine.dram_bytes_per_cycle
     memory = 0 if math.isinf(bandwidth) else math.ceil(moved / bandwidth)
-    return Bound(compute, memory, moved)
+    return Bound(compute, memory, moved, max(alone, memory))

@@ -77,7 +77,9 @@ def above_roofline(case: Case) -> str | None:
 def moves_compulsory_bytes(case: Case) -> str | None:
     """Every operand crosses the link at least once."""
     for lowered, op in zip(case.lowered, case.result.ops, strict=True):
-        bound = roofline(lowered.op, case.machine, lowered.sparse, op.executed_macs)
+        bound = roofline(
+            lowered.op, case.machine, lowered.sparse, op.executed_macs, lowered.mapping
+        )
         least = bound.compulsory_bytes
         if op.dram_bytes < (1 - _slack(case)) * least:
             return f"{op.name} moves {op.dram_bytes} bytes, {least} are compulsory"

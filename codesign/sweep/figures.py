@@ -54,7 +54,7 @@ class OpCost:
     lowered: Lowered
     shape: int
     """Equal for programs whose steps have the same units, actions and dependencies."""
-    engine: str
+    engines: tuple[str, ...]
     counts: tuple[tuple[str, int], ...]
     executed_macs: int
     effective_macs: int
@@ -161,12 +161,12 @@ class Evaluator:
         counts = counts_of(program)
         times = op.repeats
         executed = counts.get("mac", 0) * times
-        bound = roofline(op, machine, lowered.sparse, executed)
+        bound = roofline(op, machine, lowered.sparse, executed, mapping)
         return OpCost(
             number=next(_numbers),
             lowered=lowered,
             shape=self._shape(program),
-            engine=machine.engine(op),
+            engines=machine.engines(op, lowered.mapping),
             counts=tuple((action, amount * times) for action, amount in counts.items()),
             executed_macs=executed,
             effective_macs=effective_macs(op, lowered.sparse.mask),
@@ -198,10 +198,10 @@ class Evaluator:
         """The programs as one; what depends on their shapes alone is kept."""
         costs = [found[i] for i in plan.place.tolist()]
         programs = [cost.lowered.program for cost in costs]
-        key = (plan.fingerprint, *((cost.shape, cost.engine) for cost in found))
+        key = (plan.fingerprint, *((cost.shape, cost.engines) for cost in found))
         known = self._skeletons.get(key)
         if known is None:
-            linked = link(programs, plan.deps, [cost.engine for cost in costs], plan.repeats)
+            linked = link(programs, plan.deps, [cost.engines for cost in costs], plan.repeats)
             if len(linked.program) <= _SKELETON_STEPS:
                 if len(self._skeletons) >= _SKELETONS:
                     self._skeletons.clear()

@@ -132,9 +132,14 @@ class Outlined:
 def _skeleton(plan: Plan, machine: AnyMachine) -> _Skeleton:
     """Lower every operator once, for the structure of its steps."""
     ops = [op for op, _, _ in plan.unique]
-    programs = [machine.lower(op, machine.mappings(op)[0], Sparse(), Fidelity.TILE) for op in ops]
+    mappings = [machine.mappings(op)[0] for op in ops]
+    programs = [
+        machine.lower(op, mapping, Sparse(), Fidelity.TILE)
+        for op, mapping in zip(ops, mappings, strict=True)
+    ]
     runs = [programs[i] for i in plan.place]
-    linked = link(runs, plan.deps, [machine.engine(ops[i]) for i in plan.place], plan.repeats)
+    engines = [machine.engines(ops[i], mappings[i]) for i in plan.place.tolist()]
+    linked = link(runs, plan.deps, engines, plan.repeats)
     steps = []
     for i, times in zip(plan.place.tolist(), plan.repeats, strict=True):
         own = np.arange(outlining.STEPS)
