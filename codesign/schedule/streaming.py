@@ -9,18 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.config import CodesignError
-from codesign.schedule.folds import TileCycles
-from codesign.schedule.program import (
-    COMPUTE,
-    LOAD,
-    SELECT,
-    STORE,
-    Int64,
-    Order,
-    Steps,
-    Unit,
-)
-from codesign.schedule.tiling import TileTable
+from codesign.schedule.program import LOAD, SELECT, Int64, Order, Steps, Unit
 from codesign.trace.op import ceil_bytes
 
 DRAM = Unit("dram", order=Order.ARRIVAL)
@@ -30,6 +19,13 @@ STATIONARY_LOAD = Unit("stationary_load")
 DRAM_READ, DRAM_WRITE, MAC = "dram_read", "dram_write", "mac"
 
 _MOST_CYCLES = 1 << 62
+PIECES = 1 << 20
+"""A tile's result leaves in fewer pieces."""
+
+
+def place_of(tile: Int64, piece: Int64 | int = 0) -> Int64:
+    """Where a step of a tile, or of a piece of its result, stands in the order of a program."""
+    return tile * PIECES + piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,62 +133,23 @@ class Operand:
 
         The load j + 2 of the double buffer waits for the last use of load j.
         """
-        at = np.flatnonzero(self.loads)
-        load = (self.kept or link).move(steps, self.size_bytes[at], at, stage=LOAD)
+        tile = np.flatnonzero(self.loads)
+        at = place_of(tile)
+        load = (self.kept or link).move(steps, self.size_bytes[tile], at, stage=LOAD)
         if self.is_activation:
             steps.depend(load, steps.inputs_ready)
         steps.depend(load[:2], steps.engine_ready)
         if len(load) > 2:
-            steps.depend(load[2:], last_use[at[1:-1] - 1])
+            steps.depend(load[2:], last_use[tile[1:-1] - 1])
         there = load
         if self.selection is not None:
             there = steps.add(
-                self.selection.unit, self.selection.busy_cycles[at], at=at, stage=SELECT,
-                action=self.selection.action, count=self.selection.count[at],
+                self.selection.unit, self.selection.busy_cycles[tile], at=at, stage=SELECT,
+                action=self.selection.action, count=self.selection.count[tile],
             )  # fmt: skip
             steps.depend(there, load)
         per_tile: Int64 = there[np.cumsum(self.loads) - 1]
         return per_tile
-
-
-def emit_product(
-    steps: Steps,
-    table: TileTable,
-    cycles: TileCycles,
-    *,
-    link: Link,
-    streamed: Operand,
-    stationary: Operand,
-    macs: Int64,
-    results: Link | None = None,
-) -> tuple[Int64, Int64]:
-    """Append the steps of a tiled product; return the steps that free the buffers and those that
-    end it.
-
-    Per tile: loads of both operands where they change, the fill of the stationary registers, the
-    array's body and tail, and the store of C after the last partial sum, over `results` if it is
-    kept. `macs` has one entry for each tile.
-    """
-    tiles = np.arange(len(table))
-    fill = steps.add(STATIONARY_LOAD.name, cycles.fill, at=tiles, stage=COMPUTE)
-    body = steps.add(ARRAY.name, cycles.body, at=tiles, stage=COMPUTE)
-    tail = steps.add(
-        ARRAY.name, cycles.tail, at=tiles, stage=COMPUTE, latency_cycles=cycles.latency,
-        action=MAC, count=macs,
-    )  # fmt: skip
-    steps.depend(fill, stationary.emit(steps, link, tail))
-    steps.depend(body, streamed.emit(steps, link, tail))
-    steps.depend(fill[1:], body[:-1])
-    steps.depend(body, fill)
-    steps.depend(tail, body)
-
-    store_at = np.flatnonzero(table.last_k)
-    c_bytes = bytes_of(table.c_elements[store_at], table.op.c_dtype)
-    store = (results or link).move(steps, c_bytes, store_at, stage=STORE, write=True)
-    steps.depend(store, tail[store_at])
-    begin_at = np.flatnonzero(table.first_k)
-    steps.depend(body[begin_at[2:]], store[:-2])
-    return np.concatenate([tail[-1:], store[-2:-1]]), store
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,12 +162,31 @@ class KeptTransfer:
 
 
 @dataclass(frozen=True, slots=True)
+class LastWork:
+    """Work of a unit on results as they are computed, in two parts.
+
+    The first begins `first_cycles` after the operator; the last waits for all that is computed, and
+    what leaves last waits for it.
+    """
+
+    unit: str
+    action: str
+    busy_cycles: int
+    count: int
+    last_cycles: int
+    last_count: int
+    first_cycles: int
+    latency_cycles: int
+
+
+@dataclass(frozen=True, slots=True)
 class Outline:
     """An operator in a few numbers, for the tile fidelity.
 
     `head_bytes` must come before anything is computed, `tail_bytes` leave after everything is; the
     rest of the traffic passes beside the computation, which takes `compute_cycles` and
-    `latency_cycles` more. What is `kept` on the chip passes in no time.
+    `latency_cycles` more. What is `kept` on the chip passes in no time. `finish` works on what is
+    computed.
     """
 
     unit: str
@@ -224,6 +200,7 @@ class Outline:
     tail_bytes: int
     selections: tuple[Selection, ...] = ()
     kept: tuple[KeptTransfer, ...] = ()
+    finish: LastWork | None = None
 
 
 def emit_outline(steps: Steps, link: Link, outline: Outline) -> tuple[Int64, Int64]:
@@ -261,58 +238,23 @@ def emit_outline(steps: Steps, link: Link, outline: Outline) -> tuple[Int64, Int
         )
         for chosen in outline.selections
     ]  # fmt: skip
+    finish = outline.finish
+    if finish is not None:
+        beside.append(
+            steps.add(
+                finish.unit, np.array([finish.busy_cycles]), at=1, action=finish.action,
+                latency_cycles=finish.first_cycles, count=finish.count,
+            )
+        )  # fmt: skip
     before = np.concatenate([compute, *beside])
     steps.depend(before, np.repeat(head, len(before)))
+    if finish is not None:
+        last = steps.add(
+            finish.unit, np.array([finish.last_cycles]), at=1, action=finish.action,
+            latency_cycles=finish.latency_cycles, count=finish.last_count,
+        )  # fmt: skip
+        steps.depend(np.repeat(last, len(before)), before)
+        before = last
     tail = move(outline.tail_bytes, DRAM_WRITE, 2)
     steps.depend(np.repeat(tail, len(before)), before)
     return compute, tail
-
-
-def product_outline(
-    table: TileTable,
-    cycles: TileCycles,
-    link: Link,
-    streamed: Operand,
-    stationary: Operand,
-    macs: Int64,
-    results: Link | None = None,
-) -> Outline:
-    """The few numbers of a tiled product; its results go over `results` if they are kept."""
-    c_bytes = bytes_of(table.c_elements[table.last_k], table.op.c_dtype)
-    waits = np.maximum(0, cycles.fill[1:] - cycles.tail[:-1])
-    held = int(cycles.fill[0] + cycles.body.sum() + cycles.tail.sum() + waits.sum())
-    operands = (streamed, stationary)
-    chosen = [
-        Selection(s.unit, s.action, s.busy_cycles[o.loads], s.count[o.loads])
-        for o in operands
-        if (s := o.selection) is not None
-    ]
-    last = int(cycles.latency[-1])
-    kept = [
-        KeptTransfer(o.kept, int(o.size_bytes[o.loads].sum()), False)
-        for o in operands
-        if o.kept is not None
-    ]
-    if results is not None:
-        kept.append(KeptTransfer(results, int(c_bytes.sum()), True))
-        c_bytes = np.zeros_like(c_bytes)
-    read = sum(int(o.loaded_bytes.sum()) for o in operands)
-    written = int(c_bytes.sum())
-    transfers = max(
-        0 if results is not None else len(c_bytes),
-        *(0 if o.kept is not None else int(o.loads.sum()) for o in operands),
-    )
-    turns = link.turns(read + written, transfers, held, float(cycles.latency.mean()))
-    return Outline(
-        unit=ARRAY.name,
-        action=MAC,
-        count=int(macs.sum()),
-        compute_cycles=held,
-        latency_cycles=last + max(0, round(turns) - held),
-        head_bytes=sum(int(o.loaded_bytes[0]) for o in operands),
-        read_bytes=read,
-        write_bytes=written,
-        tail_bytes=int(c_bytes[-1]),
-        selections=tuple(chosen),
-        kept=tuple(kept),
-    )

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from codesign.arch import load_arch
 from codesign.measure.probes import gemm
 from codesign.schedule.folds import TileCycles
+from codesign.schedule.product import emit_product, product_outline
 from codesign.schedule.program import Program, Steps, Unit
 from codesign.schedule.streaming import (
     ARRAY,
@@ -25,8 +26,6 @@ from codesign.schedule.streaming import (
     Selection,
     bytes_of,
     emit_outline,
-    emit_product,
-    product_outline,
     share,
 )
 from codesign.schedule.tiling import TileTable, Tiling, tile_table
