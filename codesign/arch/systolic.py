@@ -34,7 +34,6 @@ from codesign.schedule.folds import (
     weight_stationary,
 )
 from codesign.schedule.product import emit_product, product_outline
-from codesign.schedule.product import emit_product, product_outline
 from codesign.schedule.program import Int64, Program, Steps, Unit
 from codesign.schedule.stepped import step_tiles
 from codesign.schedule.streaming import (
