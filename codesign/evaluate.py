@@ -12,16 +12,16 @@ from codesign.arch.base import AnyMachine, Fidelity, Mapping, Sparse
 from codesign.config import CodesignError, fingerprint
 from codesign.mapper.bounds import Bound, roofline
 from codesign.mapper.residency import NetworkPlan
-from codesign.metrics.area import area_table, standing_power_w
-from codesign.metrics.energy import energy_table
+from codesign.metrics.prices import Prices, prices_of, spent
+from codesign.metrics.rates import rates_of
 from codesign.metrics.result import OpResult, Result
-from codesign.metrics.tally import Tally, shares_of_time, tally
+from codesign.metrics.tally import Tally, shares_of_time, summed, tally
 from codesign.schedule.program import Program
 from codesign.sim import Timeline, link, simulate
 from codesign.sparsity.mask import Mask
 from codesign.trace.op import Op, Trace
 from codesign.trace.sparsify import effective_macs
-from codesign.units import FLOP_PER_MAC, HZ_PER_MHZ, PJ_PER_J, TERA
+from codesign.units import HZ_PER_MHZ, PJ_PER_J
 
 Progress = Callable[[str, int, int], None]
 """Called with an operator's name, how many operators are lowered, and of how many."""
@@ -158,62 +158,32 @@ def account(
     first: np.ndarray,
 ) -> Result:
     """Turn a simulated timeline into energy, area, bytes and the rows of a report."""
-    spec = machine.spec
-    components = machine.components()
-    energies = energy_table(components, spec.technology, spec.energy)
-    areas = area_table(components, spec.technology)
-    standing_w = standing_power_w(machine, areas)
-    latency_s = timeline.cycles / (spec.clock_mhz * HZ_PER_MHZ)
+    spec, prices = machine.spec, prices_of(machine)
     tallies = tally(
         timeline, first, [row.program for row in lowered], [r.op.repeats for r in lowered]
     )
-    cycles = shares_of_time(tallies)
-    memories = {
-        action: component.name
-        for component in components
-        if component.kind in ("sram", "dram")
-        for action in component.actions
-    }
-    dram = {component.name for component in components if component.kind == "dram"}
     ops, bounds, board_pj = [], [], []
-    for row, counts, share in zip(lowered, tallies, cycles, strict=True):
+    for row, counts, share in zip(lowered, tallies, shares_of_time(tallies), strict=True):
         bound = roofline(row.op, machine, row.sparse, counts.of("mac"), row.mapping)
         bounds.append(bound)
         board_pj.append(machine.board_energy_pj(row.op, counts.actions, share))
-        parts: dict[str, float] = {}
-        moved: dict[str, int] = {}
-        for action, count in counts.actions.items():
-            if action in energies:
-                part = energies[action].part
-                parts[part] = parts.get(part, 0.0) + count * energies[action].pj
-            if action in memories:
-                moved[memories[action]] = moved.get(memories[action], 0) + count
-        for part, watts in standing_w.items():
-            pj = watts * share / (spec.clock_mhz * HZ_PER_MHZ) * PJ_PER_J
-            parts[part] = parts.get(part, 0.0) + pj
-        ops.append(_op_result(row, machine, counts, share, bound, parts, moved, dram))
-    energy_j_by_part: dict[str, float] = {}
-    bytes_by_memory: dict[str, int] = {}
-    counters: dict[str, int] = {}
-    for counts in tallies:
-        for action, count in counts.actions.items():
-            counters[action] = counters.get(action, 0) + count
-    for op in ops:
-        for part, pj in op.energy_pj_by_part.items():
-            energy_j_by_part[part] = energy_j_by_part.get(part, 0.0) + pj / PJ_PER_J
-        for memory, count in op.bytes_by_memory.items():
-            bytes_by_memory[memory] = bytes_by_memory.get(memory, 0) + count
-    energy_j = sum(energy_j_by_part.values())
-    macs, executed = trace.macs, sum(op.executed_macs for op in ops)
-    effective = sum(op.effective_macs for op in ops)
-    peak = max(
-        (float(machine.peak_macs_per_cycle(op)) for op in trace if op.is_matmul), default=0.0
+        ops.append(_op_result(row, machine, counts, share, bound, prices))
+    energy_j_by_part = summed(
+        {part: pj / PJ_PER_J for part, pj in op.energy_pj_by_part.items()} for op in ops
     )
-    rate = FLOP_PER_MAC / latency_s / TERA if latency_s else 0.0
+    bound_cycles = summed({op.bound_by: op.cycles} for op in ops)
     notes = [machine.note(op) for op in trace]
-    bound_cycles: dict[str, int] = {}
-    for op in ops:
-        bound_cycles[op.bound_by] = bound_cycles.get(op.bound_by, 0) + op.cycles
+    rates = rates_of(
+        cycles=timeline.cycles,
+        clock_mhz=spec.clock_mhz,
+        energy_j=sum(energy_j_by_part.values()),
+        macs=trace.macs,
+        effective_macs=sum(op.effective_macs for op in ops),
+        executed_macs=sum(op.executed_macs for op in ops),
+        peak_macs_per_cycle=max(
+            (float(machine.peak_macs_per_cycle(op)) for op in trace if op.is_matmul), default=0.0
+        ),
+    )
     return Result(
         workload=trace.name,
         arch=spec.name,
@@ -222,27 +192,16 @@ def account(
         sparsity=str(trace.meta.get("sparsity", "dense")),
         fidelity=fidelity.value,
         kind="simulated",
-        cycles=timeline.cycles,
         clock_mhz=spec.clock_mhz,
-        latency_s=latency_s,
-        energy_j=energy_j,
+        **rates,
         energy_j_by_part=energy_j_by_part,
         board_energy_j=_board_energy_j(board_pj),
-        area_mm2=sum(area.mm2 for area in areas.values()),
-        area_mm2_by_part={part: area.mm2 for part, area in areas.items()},
+        area_mm2=sum(area.mm2 for area in prices.areas.values()),
+        area_mm2_by_part={part: area.mm2 for part, area in prices.areas.items()},
         die_mm2=spec.technology.die_mm2,
-        power_w=energy_j / latency_s if latency_s else 0.0,
-        edp_js=energy_j * latency_s,
-        macs=macs,
-        effective_macs=effective,
-        executed_macs=executed,
-        utilisation=executed / (timeline.cycles * peak) if timeline.cycles and peak else 0.0,
-        dense_tops=macs * rate,
-        effective_tops=effective * rate,
-        peak_tops=peak * spec.clock_mhz * HZ_PER_MHZ * FLOP_PER_MAC / TERA,
         dram_bytes=sum(op.dram_bytes for op in ops),
-        bytes_by_memory=bytes_by_memory,
-        counters=counters,
+        bytes_by_memory=summed(op.bytes_by_memory for op in ops),
+        counters=summed(counts.actions for counts in tallies),
         busy_cycles={k: v for k, v in timeline.busy_cycles().items() if k != "marker"},
         stall_cycles={k: v for k, v in timeline.stall_cycles().items() if k != "marker"},
         roofline_cycles=max(
@@ -273,15 +232,14 @@ def _op_result(
     counts: Tally,
     share: int,
     bound: Bound,
-    parts: dict[str, float],
-    moved: dict[str, int],
-    dram: set[str],
+    prices: Prices,
 ) -> OpResult:
     op = row.op
     executed = counts.of("mac")
     span = counts.end_cycle - counts.start_cycle
     in_reach = machine.peak_macs_per_cycle(op) * machine.share_of_peak(row.mapping)
     peak = float(in_reach) if op.is_matmul else 0.0
+    cost = spent(counts, share, prices)
     return OpResult(
         name=op.name,
         layer=op.layer,
@@ -300,9 +258,9 @@ def _op_result(
         effective_macs=effective_macs(op, row.sparse.mask),
         executed_macs=executed,
         utilisation=executed / (span * peak) if span and peak else 0.0,
-        dram_bytes=sum(count for memory, count in moved.items() if memory in dram),
-        bytes_by_memory=moved,
-        energy_pj_by_part=parts,
+        dram_bytes=cost.dram_bytes,
+        bytes_by_memory=cost.bytes_by_memory,
+        energy_pj_by_part=cost.energy_pj,
         roofline_cycles=bound.alone_cycles,
     )
 

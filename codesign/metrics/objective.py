@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 
 from codesign.arch.base import AnyMachine, Fidelity, Mapping, Sparse
 from codesign.mapper.search import Choice, Objective, search
-from codesign.metrics.area import area_table, standing_power_w
-from codesign.metrics.energy import energy_table
+from codesign.metrics.prices import prices_of
 from codesign.schedule.program import Program
 from codesign.sim import Timeline
 from codesign.trace.op import Op
-from codesign.units import HZ_PER_MHZ, PJ_PER_J
+from codesign.units import PJ_PER_J
 
 Goal = Literal["latency", "energy", "edp"]
 Mapper = Literal["heuristic", "search", "exhaustive"]
@@ -26,19 +25,10 @@ def objective(goal: Goal, machine: AnyMachine) -> Objective:
     """Cycles, joules, or joules times cycles of an operator that runs alone."""
     if goal == "latency":
         return Objective(lambda _, timeline: float(timeline.cycles), lambda cycles, _: cycles)
-    spec = machine.spec
-    components = machine.components()
-    energies = energy_table(components, spec.technology, spec.energy)
-    areas = area_table(components, spec.technology)
-    watts = sum(standing_power_w(machine, areas).values())
-    pj_per_cycle = watts / (spec.clock_mhz * HZ_PER_MHZ) * PJ_PER_J
-    off_chip = [
-        energies[action].pj
-        for component in components
-        if component.kind == "dram"
-        for action in component.actions
-    ]
-    pj_per_byte = min(off_chip, default=0.0)
+    prices = prices_of(machine)
+    energies = prices.energies
+    pj_per_cycle = sum(prices.standing_w.values()) / prices.clock_hz * PJ_PER_J
+    pj_per_byte = min((energies[action].pj for action in prices.off_chip), default=0.0)
 
     def joules(program: Program, timeline: Timeline) -> float:
         totals = program.totals().items()

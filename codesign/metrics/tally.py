@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from codesign.schedule.program import MARKER, NO_ACTION, Int64, Program
 from codesign.sim import Timeline
+
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +72,16 @@ def shares_of_time(tallies: Sequence[Tally]) -> list[int]:
         out.append(max(0, one.end_cycle - reached))
         reached = max(reached, one.end_cycle)
     return out
+
+
+def summed(rows: Iterable[Mapping[str, Number]]) -> dict[str, Number]:
+    """Sums by key, in the order of the rows and of the keys' first appearance.
+
+    >>> summed([{"a": 1}, {"b": 2, "a": 3}])
+    {'a': 4, 'b': 2}
+    """
+    sums: dict[str, Number] = {}
+    for row in rows:
+        for key, number in row.items():
+            sums[key] = sums[key] + number if key in sums else number
+    return sums
