@@ -42,13 +42,18 @@ def mvue(x: Tensor, n: int, m: int, random: torch.Generator) -> Tensor:
 def inclusion(size: Tensor) -> Tensor:
     """Probability of each magnitude of a group [groups, m] to be one of the two drawn."""
     tiny = torch.finfo(size.dtype).tiny
-    total = size.sum(1, keepdim=True)
-    t = size / total.clamp_min(tiny)
-    rest = total - size
-    alone = rest <= 1e-6 * total  # nothing else to draw: certain, and no share for the others
-    odds = torch.where(alone, torch.zeros_like(t), t / rest.clamp_min(tiny))
-    chance = t + size * (odds.sum(1, keepdim=True) - odds)
-    return torch.where(alone, torch.ones_like(t), chance).clamp_min(tiny)
+    t = size / size.sum(1, keepdim=True).clamp_min(tiny)
+    odds = t / _others(size).clamp_min(tiny)
+    return (t + size * _others(odds)).clamp_min(tiny)
+
+
+def _others(size: Tensor) -> Tensor:
+    """The sum of all but one, for each of a group; their sum minus the largest would lose digits.
+
+    The draw and its chance have to agree however small what is beside the largest is.
+    """
+    top, place = size.max(1, keepdim=True)
+    return size.scatter(1, place, 0.0).sum(1, keepdim=True) + (top - size)
 
 
 def along_batch(dy: Tensor, n: int, m: int, random: torch.Generator) -> Tensor:
@@ -70,7 +75,7 @@ def _drawn_by_kernel(tokens: Tensor, n: int, m: int, random: torch.Generator) ->
     if n > 2 or n > m:
         raise CodesignError(f"an unbiased estimate keeps 1 or 2 of m elements, not {n}:{m}")
     values = tokens.detach().contiguous()
-    uniforms = torch.rand(2 * -(-len(values) // m), values.shape[1], generator=random)
+    uniforms = torch.rand(n * -(-len(values) // m), values.shape[1], generator=random)
     out = torch.empty_like(values)
     draw_along_columns(values.numpy(), uniforms.numpy(), n, m, out.numpy())
     return out

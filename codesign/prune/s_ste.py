@@ -40,11 +40,10 @@ class SSte(NMTraining):
         for target in self.targets:
             rows = target.rows()
             if "beta" not in target.state:
-                soft = continuous(rows, self.n, self.m)
+                soft, _ = continuous(rows, self.n, self.m)
                 size, inner = soft.square().sum(), (rows * soft).sum()
                 target.state["beta"] = torch.where(size > 0, inner / size, torch.ones_like(size))
-            soft = continuous(rows, self.n, self.m, target.state["beta"])
-            target.mask = soft != 0
+            soft, target.mask = continuous(rows, self.n, self.m, target.state["beta"])
             target.state["weight"] = target.shaped(soft)
 
     def weight(self, target: Target) -> Tensor:
@@ -59,17 +58,22 @@ class SSte(NMTraining):
         )  # fmt: skip
 
 
-def continuous(rows: Tensor, n: int, m: int, scale: float | Tensor = 1.0) -> Tensor:
-    """scale * sign(w) * max(|w| - t, 0), t the largest magnitude that N:M pruning drops in a group.
+def continuous(rows: Tensor, n: int, m: int, scale: float | Tensor = 1.0) -> tuple[Tensor, Tensor]:
+    """scale * sign(w) * max(|w| - t, 0) and where it is not 0, [n, k] each.
 
-    Equal to hard pruning shifted by t, hence continuous where two weights change places.
+    t is the largest magnitude that N:M pruning drops in a group: hard pruning shifted by t, hence
+    continuous where two weights change places.
     """
     if rows.device.type == "cpu" and rows.dtype == torch.float32:
         values = rows.contiguous()
-        soft = torch.empty_like(values)
-        shrink_along_rows(values.numpy(), n, m, np.float32(float(scale)), soft.numpy())
-        return soft
-    return _continuous(rows, n, m) * scale
+        soft, kept = torch.empty_like(values), torch.empty(values.shape, dtype=torch.bool)
+        shrink_along_rows(
+            values.numpy(), n, m, np.float32(float(scale)), soft.numpy(), kept.numpy()
+        )
+    else:
+        soft = _continuous(rows, n, m) * scale
+        kept = soft != 0
+    return soft, kept
 
 
 def _continuous(rows: Tensor, n: int, m: int) -> Tensor:

@@ -175,6 +175,24 @@ def test_the_kernel_draws_as_the_general_rule_does(n, m) -> None:
     assert torch.equal(along_batch(lonely, n, 4, torch.Generator().manual_seed(0)), lonely)
 
 
+def test_the_estimate_is_unbiased_where_one_element_outweighs_the_others() -> None:
+    x = torch.tensor([[1.0, -3e-7, 1e-7, 2e-8]])
+    listed = pair_chances(x[0].abs().double())
+    torch.testing.assert_close(inclusion(x.abs())[0].double(), listed, rtol=1e-5, atol=0)
+    many = 200_000
+    kernel = along_batch(x.t().repeat(1, many), 2, 4, torch.Generator().manual_seed(1))
+    general = mvue(x.repeat(many, 1), 2, 4, torch.Generator().manual_seed(1)).t()
+    for estimate in (kernel, general):
+        assert int((estimate != 0).sum()) == 2 * many
+        for row, value, chance in zip(estimate.double(), x[0], listed, strict=True):
+            drawn = row[row != 0]
+            torch.testing.assert_close(
+                drawn, (value / chance).expand(len(drawn)), rtol=1e-5, atol=0
+            )
+            spread = (chance * (1 - chance) / many) ** 0.5
+            assert len(drawn) / many == pytest.approx(float(chance), abs=5 * float(spread))
+
+
 def test_groups_that_are_zero_or_hold_one_number_are_exact() -> None:
     x = torch.tensor([[0.0, 0, 0, 0, 0, -3, 0, 0]])
     for n in (1, 2):
@@ -193,7 +211,7 @@ def test_the_estimate_for_the_weight_gradient_lies_along_the_batch() -> None:
 def test_s_ste_worked_by_hand() -> None:
     rows = torch.tensor([[4.0, -3.0, 2.0, 1.0, 0.5, 0.5, -0.5, 2.0]])
     expected = torch.tensor([[2.0, -1.0, 0, 0, 0, 0, 0, 1.5]])
-    assert torch.equal(continuous(rows, 2, 4), expected)
+    assert torch.equal(continuous(rows, 2, 4)[0], expected)
 
 
 @pytest.mark.parametrize(("n", "m"), [(2, 4), (1, 4), (2, 8)])
@@ -201,7 +219,7 @@ def test_s_ste_is_continuous_where_hard_pruning_jumps(n, m) -> None:
     for seed in range(20):
         start, stop = seeded(1, m, seed=seed), seeded(1, m, seed=seed + 100)
         path = start + (stop - start) * torch.linspace(0, 1, 2001)[:, None]
-        soft = continuous(path, n, m)
+        soft, _ = continuous(path, n, m)
         step, hard = path.diff(dim=0).abs().max(), path * largest_of_groups(path, n, m)
         assert soft.diff(dim=0).abs().max() <= 2 * step + 1e-6  # |w| and t move by one step each
         assert ((soft != 0).sum(1) <= n).all()
@@ -212,7 +230,7 @@ def test_s_ste_is_continuous_where_hard_pruning_jumps(n, m) -> None:
 def test_s_ste_scales_once_and_passes_the_gradient_through() -> None:
     layer = nn.Linear(8, 4, bias=False)
     method = sparsifier("s_ste", "2:4", estimate=False).attach(layer)
-    soft = continuous(layer.weight.detach(), 2, 4)
+    soft, _ = continuous(layer.weight.detach(), 2, 4)
     beta = (layer.weight.detach() * soft).sum() / soft.square().sum()
     torch.testing.assert_close(method.weight(method.targets[0]), beta * soft)
     x = seeded(4, 8)

@@ -41,15 +41,25 @@ def test_kernels_sorting_and_plain_python_agree(scores, n, m) -> None:
     assert (NM(n, m).project(scores).to_dense() == expected).all()
 
 
+def test_a_short_group_behind_many_whole_ones_is_ranked_alone() -> None:
+    scores = np.random.default_rng(0).integers(-9, 10, (3, 4 * 300 + 2)).astype(np.float32)
+    expected = torch.from_numpy(keep_along_rows(scores, 1, 4))
+    values = torch.from_numpy(scores)
+    assert torch.equal(largest_of_groups(values, 1, 4), expected)
+    soft = continuous(values, 1, 4)[0]
+    assert torch.equal(soft.double(), continuous(values.double(), 1, 4)[0])
+
+
 @settings(max_examples=60, deadline=None)
 @given(MATRICES, st.integers(1, 6), st.integers(1, 6))
 def test_the_soft_threshold_agrees_with_sorting(scores, n, m) -> None:
     n = min(n, m)
     values = torch.from_numpy(scores)
-    soft = continuous(values, n, m, 1.5)
-    assert torch.equal(soft.double(), continuous(values.double(), n, m, 1.5))
+    soft, left = continuous(values, n, m, 1.5)
+    assert torch.equal(soft.double(), continuous(values.double(), n, m, 1.5)[0])
+    assert torch.equal(left, soft != 0)
     kept = torch.from_numpy(keep_along_rows(scores, n, m))
-    assert not (soft[~kept] != 0).any()
+    assert not (left & ~kept).any()
 
 
 @pytest.mark.parametrize("out", [8, 10])
