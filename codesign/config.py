@@ -41,6 +41,7 @@ from codesign.yaml12 import (
     read_bytes,
     read_document,
     show,
+    suggestion,
 )
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "parse_override",
     "parse_yaml",
     "shipped",
+    "suggestion",
     "validate_spec",
 ]
 

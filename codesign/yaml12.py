@@ -97,6 +97,16 @@ def did_you_mean(word: str, candidates: Sequence[str]) -> str | None:
     return names[close[0]] if close else names[begins[0]] if len(begins) == 1 else None
 
 
+def suggestion(word: str, candidates: Sequence[str]) -> str:
+    """The end of a message about a word that is none of the candidates; empty where none is near.
+
+    >>> suggestion("rowz", ["cols", "rows"])
+    "; did you mean 'rows'?"
+    """
+    near = did_you_mean(word, candidates)
+    return f"; did you mean {near!r}?" if near else ""
+
+
 @dataclass(frozen=True)
 class Document:
     """The content of one YAML text: mappings with text keys, lists, scalars; not to be changed.

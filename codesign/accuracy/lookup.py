@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from codesign.accuracy.published import Point, allows, every_point, published_name
-from codesign.config import CodesignError, did_you_mean
+from codesign.config import CodesignError, suggestion
 from codesign.sparsity.pattern import NM, Pattern, parse_pattern
 from codesign.trace.transform import is_change
 
@@ -68,10 +68,9 @@ def accuracy_of(
     models in `store`, named as MODEL or TASK_MODEL. Raises CodesignError for an unknown source.
     """
     if source not in SOURCES:
-        hint = did_you_mean(source, list(SOURCES))
         raise CodesignError(
             f"accuracy is {', '.join(SOURCES[:-1])} or {SOURCES[-1]}, not {source[:40]!r}"
-            + (f"; did you mean {hint!r}?" if hint else "")
+            + suggestion(source, list(SOURCES))
         )
     if isinstance(pattern, str) and is_change(pattern):
         return None

@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from codesign.config import CodesignError, Spec, did_you_mean, load_spec
+from codesign.config import CodesignError, Spec, load_spec, suggestion
 from codesign.sparsity.pattern import (
     NM,
     Dense,
@@ -177,10 +177,9 @@ def points(
             continue
         known = list(dict.fromkeys(str(getattr(p, name)) for p in every_point()))
         if wanted not in known:
-            hint = did_you_mean(wanted, known)
             raise CodesignError(
                 f"nothing is published here for the {name} {wanted[:40]!r}"
-                + (f"; did you mean {hint!r}?" if hint else "")
+                + suggestion(wanted, known)
             )
         found = [p for p in found if getattr(p, name) == wanted]
     if pattern is not None:

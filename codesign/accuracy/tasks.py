@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from codesign.accuracy.models import CharTransformer, digits_cnn, digits_mlp
-from codesign.config import CodesignError, did_you_mean, fingerprint
+from codesign.config import CodesignError, fingerprint, suggestion
 
 TEXT = Path(__file__).with_name("charlm.txt")
 CONTEXT = 64
@@ -65,18 +65,15 @@ def task(name: str) -> Task:
         from codesign.accuracy.disk_tasks import KINDS
 
         if kind not in KINDS:
-            hint = did_you_mean(kind, list(KINDS))
             raise CodesignError(
                 f"no kind of task {kind[:40]!r} (known: {', '.join(KINDS)})"
-                + (f"; did you mean {hint!r}?" if hint else "")
+                + suggestion(kind, list(KINDS))
             )
         return KINDS[kind][1](place)
     known = tasks()
     if name not in known:
-        hint = did_you_mean(name, list(known))
         raise CodesignError(
-            f"no task {name[:40]!r} (known: {', '.join(known)})"
-            + (f"; did you mean {hint!r}?" if hint else "")
+            f"no task {name[:40]!r} (known: {', '.join(known)})" + suggestion(name, list(known))
         )
     return known[name]()
 

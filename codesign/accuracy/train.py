@@ -14,7 +14,7 @@ from torch import nn
 
 from codesign.accuracy.code_version import code_version
 from codesign.accuracy.tasks import Task
-from codesign.config import CodesignError, did_you_mean, fingerprint
+from codesign.config import CodesignError, fingerprint, suggestion
 from codesign.prune.base import Sparsifier
 from codesign.prune.registry import SPARSIFIERS, sparsifier
 
@@ -62,10 +62,9 @@ def recipe(
 ) -> Recipe:
     """The recipe of a run, every name and the pattern checked; raises CodesignError."""
     if model not in task.models:
-        hint = did_you_mean(model, list(task.models))
         raise CodesignError(
             f"{task.name} has no model {model[:40]!r} (known: {', '.join(task.models)})"
-            + (f"; did you mean {hint!r}?" if hint else "")
+            + suggestion(model, list(task.models))
         )
     found = sparsifier(method, pattern)
     length = task.steps if steps is None else steps

@@ -11,10 +11,9 @@ from click.shell_completion import CompletionItem
 
 def unknown(what: str, word: str, candidates: Sequence[str]) -> str:
     """The message for a word that is none of the candidates."""
-    from codesign.config import did_you_mean
+    from codesign.config import suggestion
 
-    near = did_you_mean(word, candidates)
-    meant = f"; did you mean {near!r}?" if near else ""
+    meant = suggestion(word, candidates)
     return f"no {what} {shortened(word)!r}{meant} (there are {', '.join(candidates)})"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from codesign.config import CodesignError, did_you_mean
+from codesign.config import CodesignError, suggestion
 
 _TOKEN = re.compile(r"\s*(?:(\d+)|([A-Za-z][A-Za-z0-9_]*)|([-+*(),]))")
 
@@ -66,7 +66,6 @@ def _atom(text: str, tokens: list[str], at: int, timings: Mapping[str, int]) -> 
     if token in timings:
         return timings[token], at + 1
     if token and token[0].isalpha():
-        nearest = did_you_mean(token, list(timings))
-        hint = f"; did you mean '{nearest}'?" if nearest else ""
+        hint = suggestion(token, list(timings))
         raise CodesignError(f"'{text}': no timing is called '{token}'{hint}")
     raise CodesignError(f"'{text}': a number, a timing or max(...) is missing before '{token}'")

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from codesign.config import CodesignError, Spec, did_you_mean, load_spec, load_yaml
+from codesign.config import CodesignError, Spec, load_spec, load_yaml, suggestion
 
 _DATA = Path(__file__).with_name("glossary.yaml")
 
@@ -62,10 +62,9 @@ def explain(word: str) -> list[Explanation]:
         found += _field(word)
     if found:
         return found
-    near = did_you_mean(word, [name for names in vocabulary().values() for name in names])
     raise CodesignError(
         f"nothing is called {word[:60]!r}"
-        + (f"; did you mean {near!r}?" if near else "")
+        + suggestion(word, [name for names in vocabulary().values() for name in names])
         + " (`codesign explain` lists the words)"
     )
 

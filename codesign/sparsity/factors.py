@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codesign.config import CodesignError, did_you_mean
+from codesign.config import CodesignError, suggestion
 from codesign.sparsity.base import Pattern, Weights, magnitudes, random_keys, require_count
 from codesign.sparsity.butterfly import FlatButterfly
 from codesign.sparsity.formats import expected_bytes
@@ -366,9 +366,8 @@ def parse_form(text: str) -> Form:
         form = r"armor\(\s*([0-9]{1,9})\s*:\s*([0-9]{1,9})\s*,\s*([0-9]{1,9})\s*\)"
         if match := re.fullmatch(form, short, re.ASCII):
             return Armor(int(match[1]), int(match[2]), int(match[3]))
-    hint = did_you_mean(short[:80].lower(), _EXAMPLES)
     raise CodesignError(
         f"{short[:40]!r} is no form of a weight; allowed: lowrank(R), PATTERN+lowrank(R), "
         "monarch(B), monarch(B, R), butterfly_factors, armor(N:M, B)"
-        + (f"; did you mean {hint!r}?" if hint else "")
+        + suggestion(short[:80].lower(), _EXAMPLES)
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from codesign.config import CodesignError, did_you_mean
+from codesign.config import CodesignError, suggestion
 from codesign.sparsity.base import MAX_ELEMENTS, MAX_SIZE, Pattern
 from codesign.sparsity.both_ways import DoublePruned, Transposable
 from codesign.sparsity.butterfly import FlatButterfly
@@ -108,8 +108,7 @@ def parse_pattern(text: str) -> Pattern:
         for form, make in _READERS:
             if match := re.fullmatch(form, short, re.ASCII):
                 return make(*match.groups())
-    hint = did_you_mean(short[:_MAX_TEXT].lower(), _EXAMPLES)
     raise CodesignError(
         f"{short[:40]!r} is no sparsity pattern; allowed: {_FORMS}, with S the fraction removed"
-        + (f"; did you mean {hint!r}?" if hint else "")
+        + suggestion(short[:_MAX_TEXT].lower(), _EXAMPLES)
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from codesign.config import CodesignError, did_you_mean
+from codesign.config import CodesignError, did_you_mean, suggestion
 from codesign.trace.op import Phase, Trace
 
 SOURCES: Mapping[str, str] = {
@@ -68,10 +68,9 @@ def extract_with_weights(
             f"{source[:80]!r}: write {forms}" + (f"; did you mean {hint}:?" if hint else "")
         )
     if phase not in _PHASES:
-        hint = did_you_mean(str(phase), _PHASES)
         raise CodesignError(
             f"a phase is one of {', '.join(_PHASES)}, got {str(phase)[:40]!r}"
-            + (f"; did you mean {hint!r}?" if hint else "")
+            + suggestion(str(phase), _PHASES)
         )
     if (via, kind) != ("auto", kind) and (via not in ("shapes", "module") or kind != "hf"):
         raise CodesignError(f"via is auto, or for hf: shapes or module, got {via[:40]!r}")

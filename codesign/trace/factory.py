@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from codesign.config import CodesignError, did_you_mean
+from codesign.config import CodesignError, suggestion
 
 _FORM = "write torch:package.module:factory or torch:path/to/file.py:factory"
 
@@ -25,10 +25,8 @@ def load_factory(source: str) -> Callable[..., Any]:
     module = _from_file(Path(module_name)) if module_name.endswith(".py") else _import(module_name)
     if not hasattr(module, attribute):
         public = [name for name in vars(module) if not name.startswith("_")]
-        hint = did_you_mean(attribute, public)
         raise CodesignError(
-            f"module {module_name!r} has no {attribute!r}"
-            + (f"; did you mean {hint!r}?" if hint else "")
+            f"module {module_name!r} has no {attribute!r}" + suggestion(attribute, public)
         )
     factory = getattr(module, attribute)
     if not callable(factory):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codesign.config import CodesignError, did_you_mean
+from codesign.config import CodesignError, suggestion
 from codesign.sparsity.mask import Mask
 from codesign.sparsity.pattern import (
     NM,
@@ -115,10 +115,9 @@ def sparsify(
     training = any(op.phase is Phase.BACKWARD_WEIGHT for op in trace)
     chosen = method or ("bdwp" if training else "sr_ste")
     if chosen not in METHODS:
-        hint = did_you_mean(chosen, list(METHODS))
         raise CodesignError(
             f"no sparse training method {chosen[:40]!r} (known: {', '.join(METHODS)})"
-            + (f"; did you mean {hint!r}?" if hint else "")
+            + suggestion(chosen, list(METHODS))
         )
     rules = _rules(pattern, where)
     rule = METHODS[chosen]
@@ -270,10 +269,9 @@ def _assign(
     for glob in shadowed:
         if any(fnmatchcase(op.layer, glob) or fnmatchcase(op.name, glob) for op in layers):
             continue
-        hint = did_you_mean(glob, [op.layer for op in layers])
         raise CodesignError(
             f"{glob[:80]!r} matches none of the {len(layers)} layers with weights of {trace.name}"
-            + (f"; did you mean {hint!r}?" if hint else "")
+            + suggestion(glob, [op.layer for op in layers])
         )
     return out
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from codesign.config import CodesignError, did_you_mean
+from codesign.config import CodesignError, suggestion
 from codesign.trace.model import Model, Size
 from codesign.trace.op import Kind, Op, Phase, Trace
 from codesign.trace.vector_work import function
@@ -70,10 +70,9 @@ def recomputed(step: Trace, where: Sequence[str] = ("*",)) -> Trace:
     blocks = {op.name: block for op in step if (block := _block(op.layer)) is not None}
     for glob in where:
         if not any(fnmatchcase(block, glob) for block in blocks.values()):
-            hint = did_you_mean(glob, sorted(set(blocks.values())))
             raise CodesignError(
                 f"{glob[:80]!r} matches no numbered layer of {step.name}"
-                + (f"; did you mean {hint!r}?" if hint else "")
+                + suggestion(glob, sorted(set(blocks.values())))
             )
     again: dict[str, list[Op]] = {}
     for op in step:
@@ -186,10 +185,9 @@ def with_dtypes(
     """
     for name in (weights, activations, cache, gradients):
         if name is not None and name not in DTYPE_BYTES:
-            hint = did_you_mean(name, list(DTYPE_BYTES))
             raise CodesignError(
                 f"no data type {name[:40]!r} (known: {', '.join(DTYPE_BYTES)})"
-                + (f"; did you mean {hint!r}?" if hint else "")
+                + suggestion(name, list(DTYPE_BYTES))
             )
     kinds = {"w": weights, "x": activations, "c": cache, "g": gradients}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from codesign.config import CodesignError, did_you_mean
+from codesign.config import CodesignError, suggestion
 from codesign.trace.op import Kind
 
 
@@ -89,9 +89,8 @@ def function(name: str) -> Function:
     try:
         return FUNCTIONS[name]
     except KeyError:
-        hint = did_you_mean(name, list(FUNCTIONS))
         raise CodesignError(
-            f"no vector function {name!r}" + (f"; did you mean {hint!r}?" if hint else "")
+            f"no vector function {name!r}" + suggestion(name, list(FUNCTIONS))
         ) from None
 
 
@@ -127,8 +126,7 @@ def optimizer(name: str) -> Optimizer:
     try:
         return OPTIMIZERS[name]
     except KeyError:
-        hint = did_you_mean(name, list(OPTIMIZERS))
         raise CodesignError(
             f"no optimizer {name!r} (known: {', '.join(OPTIMIZERS)})"
-            + (f"; did you mean {hint!r}?" if hint else "")
+            + suggestion(name, list(OPTIMIZERS))
         ) from None

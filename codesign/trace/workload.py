@@ -13,6 +13,7 @@ from codesign.config import (
     load_spec,
     load_yaml,
     shipped,
+    suggestion,
 )
 from codesign.trace.cnn import PlainCNN, ResNet
 from codesign.trace.io import load_trace
@@ -221,10 +222,9 @@ def _countable(trace: Trace) -> Trace:
 def _choice(what: str, given: str, known: Sequence[str]) -> str:
     if given in known:
         return given
-    hint = did_you_mean(str(given), known)
     raise CodesignError(
         f"{what} is one of {', '.join(known)}, got {str(given)[:40]!r}"
-        + (f"; did you mean {hint!r}?" if hint else "")
+        + suggestion(str(given), known)
     )
 
 
