@@ -19,7 +19,7 @@ from codesign.memory import command_prices, refresh_pj_per_cycle
 from codesign.schedule.bank_rows import Layout, channel_cells
 from codesign.schedule.program import COMPUTE, FINISH, LOAD, STORE, Int64, Program, Steps
 from codesign.schedule.streaming import share
-from codesign.trace.op import Kind, Op, Phase, ceil_bytes
+from codesign.trace.op import GENERATING, Kind, Op, Phase, ceil_bytes
 from codesign.trace.sparsify import effective_macs
 from codesign.units import PS_PER_NS
 
@@ -29,7 +29,6 @@ REFRESH_CYCLES = "refresh_cycles"
 
 _BLOCKS = 16
 """Equal runs of a product are told to the scoreboard in at most so many steps."""
-_GENERATING = (Phase.PREFILL, Phase.DECODE)
 
 S = TypeVar("S", bound=PimSpec)
 
@@ -139,7 +138,7 @@ class PimMachine(BankProducts[S]):
         """Whether B lies in the banks before the operator begins: weights, keys and values."""
         if op.phase is Phase.BACKWARD_WEIGHT:
             return False
-        return op.weight is not None or op.phase in _GENERATING
+        return op.weight is not None or op.phase in GENERATING
 
     def spills(self, size_bytes: int) -> bool:
         """Whether an activation is too large for the logic's buffer and lives in DRAM."""

@@ -48,13 +48,12 @@ from codesign.schedule.streaming import DRAM, DRAM_READ, DRAM_WRITE, MAC, Link
 from codesign.schedule.tiling import Tiling, tile_table
 from codesign.sparsity.mask import Mask
 from codesign.sparsity.pattern import DENSE
-from codesign.trace.op import Kind, Op, Phase, ceil_bytes
+from codesign.trace.op import FORWARD_PHASES, Kind, Op, ceil_bytes
 from codesign.trace.sparsify import effective_macs
 
 _IMAGE_CHANNELS = 4
 """A convolution of fewer input channels reads an image, which comes from the host."""
 _ALWAYS = 1 << 62
-_FORWARD = (Phase.FORWARD, Phase.PREFILL, Phase.DECODE)
 
 
 class S4(Machine[S4Spec]):
@@ -73,7 +72,7 @@ class S4(Machine[S4Spec]):
         return (DRAM, SPU, VPU, RING, HOST)
 
     def supports(self, op: Op) -> bool:
-        return op.phase in _FORWARD
+        return op.phase in FORWARD_PHASES
 
     def exploits(self, op: Op) -> bool:
         return op.is_matmul and op.weight is not None and not op.b_pattern.is_dense

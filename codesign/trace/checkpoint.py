@@ -16,7 +16,7 @@ from codesign.sparsity.pattern import Pattern
 from codesign.trace.checkpoint_experts import find_experts, router_name
 from codesign.trace.checkpoint_files import Source, open_checkpoint
 from codesign.trace.network import Network, Value
-from codesign.trace.op import Kind, Op, Phase, Trace
+from codesign.trace.op import GENERATING, Kind, Op, Phase, Trace
 from codesign.trace.real_masks import conformance, mask_shape, pattern_of, with_masks
 from codesign.trace.spec import Request, WorkloadSpec
 from codesign.trace.workload import build_trace
@@ -218,7 +218,7 @@ def _chain(
     )
     if not matrices:
         raise CodesignError(f"{path}: no tensor in it is a matrix of numbers")
-    if phase in ("prefill", "decode") or context is not None:
+    if phase in GENERATING or context is not None:
         raise CodesignError(f"{path}: without a config.json beside it there are no such phases")
     spec = _Matrices(name=path.stem, shapes=matrices, rows=seq or 1)
     return build_trace(spec, f"checkpoint:{path}", phase, batch, dtype=dtype)

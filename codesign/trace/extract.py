@@ -9,8 +9,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from codesign.config import CodesignError, did_you_mean, suggestion
-from codesign.trace.op import Phase, Trace
+from codesign.config import CodesignError, did_you_mean
+from codesign.trace.op import GENERATING, Trace, forward_phase
 
 SOURCES: Mapping[str, str] = {
     "torch": "torch:package.module:factory or torch:path/to/file.py:factory",
@@ -20,8 +20,6 @@ SOURCES: Mapping[str, str] = {
     "scalesim": "scalesim:path/to/topology.csv",
 }
 """What a source begins with, and how it is written."""
-
-_PHASES = ("inference", "training", "prefill", "decode")
 
 
 def extract(source: str, *, phase: str = "inference", **options: Any) -> Trace:
@@ -67,11 +65,7 @@ def extract_with_weights(
         raise CodesignError(
             f"{source[:80]!r}: write {forms}" + (f"; did you mean {hint}:?" if hint else "")
         )
-    if phase not in _PHASES:
-        raise CodesignError(
-            f"a phase is one of {', '.join(_PHASES)}, got {str(phase)[:40]!r}"
-            + suggestion(str(phase), _PHASES)
-        )
+    forward_phase(phase)
     if (via, kind) != ("auto", kind) and (via not in ("shapes", "module") or kind != "hf"):
         raise CodesignError(f"via is auto, or for hf: shapes or module, got {via[:40]!r}")
     if real and kind in ("hf", "scalesim"):
@@ -127,7 +121,7 @@ def _module(
 
     factory = load_factory(source)
     taken = arguments(factory)
-    if phase in ("prefill", "decode") and "phase" not in taken:
+    if phase in GENERATING and "phase" not in taken:
         raise CodesignError(
             f"a module is extracted for inference or training, got phase {phase!r}; for prefill "
             "and decode let the factory take `phase` and `context` and give inputs of that shape"
@@ -148,6 +142,6 @@ def _module(
     }  # fmt: skip
     meta |= {key: value for key, value in (("seq", seq), ("context", context)) if value is not None}
     ops = trace.ops
-    if phase in ("prefill", "decode"):
-        ops = tuple(replace(op, phase=Phase(phase)) for op in ops)
+    if phase in GENERATING:
+        ops = tuple(replace(op, phase=forward_phase(phase)) for op in ops)
     return replace(trace, ops=ops, meta=meta), weights

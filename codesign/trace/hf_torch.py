@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from codesign.config import CodesignError
 from codesign.trace.experts import Experts
 from codesign.trace.hf_config import HFConfig, read_config
-from codesign.trace.op import Phase, Trace
+from codesign.trace.op import GENERATING, Trace, forward_phase
 from codesign.trace.torch_extract import extract_module
 
 _OURS = "codesign"
-_PHASES = {"prefill": Phase.PREFILL, "decode": Phase.DECODE}
 _DEFAULT_SEQ = 2048
 
 
@@ -41,8 +40,7 @@ def extract_hf(
     that ask for values of tensors.
     """
     wanted = phase or "inference"
-    if wanted not in ("inference", "training", "prefill", "decode"):
-        raise CodesignError(f"no phase {wanted[:40]!r} (inference, training, prefill, decode)")
+    runs = forward_phase(wanted)
     stated = config or read_config(Path(path))
     module = build_hf(stated)
     inputs, tokens, cached = _inputs(module, stated, wanted, batch, seq, context)
@@ -56,8 +54,8 @@ def extract_hf(
     if tokens:
         meta |= {"seq": tokens, "context": cached}
     ops = trace.ops
-    if wanted in _PHASES:
-        ops = tuple(replace(op, phase=_PHASES[wanted]) for op in ops)
+    if runs in GENERATING:
+        ops = tuple(replace(op, phase=runs) for op in ops)
     return replace(trace, ops=ops, meta=meta)
 
 
@@ -149,9 +147,9 @@ def _inputs(
     """Keyword arguments of the module, new tokens and cached tokens."""
     own = module.config
     generates = module.can_generate()
-    if phase in _PHASES and not generates:
+    if phase in GENERATING and not generates:
         raise config.error("the model generates no tokens: it has inference and training")
-    if context is not None and phase not in _PHASES:
+    if context is not None and phase not in GENERATING:
         raise config.error("a context of cached tokens belongs to the phases prefill and decode")
     if module.main_input_name == "pixel_values":
         size = getattr(own, "image_size", 224)
@@ -172,7 +170,7 @@ def _inputs(
     else:
         tokens, cached = seq or usual, context or 0
     inputs["input_ids"] = torch.zeros(batch, tokens, dtype=torch.int64, device="meta")
-    if phase in _PHASES:
+    if phase in GENERATING:
         inputs |= {"past_key_values": _cache(module, batch, cached), "use_cache": True}
     elif generates:
         inputs["use_cache"] = False
@@ -186,7 +184,7 @@ def _inputs(
 def _two_sided(
     module: Any, config: HFConfig, phase: str, batch: int, seq: int
 ) -> tuple[dict[str, Any], int, int]:
-    if phase in _PHASES:
+    if phase in GENERATING:
         raise config.error("prefill and decode of encoder-decoder modules are not run here")
     ids = torch.zeros(batch, seq, dtype=torch.int64, device="meta")
     return {"input_ids": ids, "decoder_input_ids": ids.clone(), "use_cache": False}, seq, 0

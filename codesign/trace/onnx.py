@@ -13,15 +13,11 @@ from numpy.typing import NDArray
 from codesign.config import CodesignError
 from codesign.trace.onnx_graph import GraphReader
 from codesign.trace.onnx_shapes import complete_shapes
-from codesign.trace.op import Phase, Trace
+from codesign.trace.op import Trace, forward_phase
 from codesign.trace.training import train
 from codesign.units import DTYPE_BYTES
 
 _MAX_BYTES = 1 << 31
-_PHASES = {
-    "inference": Phase.FORWARD, "training": Phase.FORWARD, "prefill": Phase.PREFILL,
-    "decode": Phase.DECODE,
-}  # fmt: skip
 
 
 def load_onnx(
@@ -50,7 +46,7 @@ def load_onnx(
     model = _read(path, real)
     _bind(model, path, wanted, batch, seq, context)
     types = complete_shapes(model)
-    reader = GraphReader(model, types, str(path), dtype=dtype, phase=_PHASES[wanted])
+    reader = GraphReader(model, types, str(path), dtype=dtype, phase=forward_phase(wanted))
     reader.run()
     meta: dict[str, str | int | float] = {
         "source": f"onnx:{path}", "phase": wanted, "batch": batch,

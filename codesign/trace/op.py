@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from codesign.config import CodesignError, fingerprint
+from codesign.config import CodesignError, fingerprint, suggestion
 from codesign.sparsity.mask import Mask
 from codesign.sparsity.pattern import DENSE, Pattern
 from codesign.units import DTYPE_BYTES
@@ -50,6 +50,31 @@ class Phase(StrEnum):
     UPDATE = "update"
     PREFILL = "prefill"
     DECODE = "decode"
+
+
+GENERATING = (Phase.PREFILL, Phase.DECODE)
+FORWARD_PHASES = (Phase.FORWARD, *GENERATING)
+PHASES: Mapping[str, Phase] = {
+    "inference": Phase.FORWARD,
+    "training": Phase.FORWARD,
+    "prefill": Phase.PREFILL,
+    "decode": Phase.DECODE,
+}
+"""What a caller asks to be run, and the phase of its forward operators."""
+
+
+def forward_phase(asked: str) -> Phase:
+    """The phase of the forward operators of what is run; CodesignError for an unknown word.
+
+    >>> forward_phase("training").value
+    'forward'
+    """
+    if asked not in PHASES:
+        raise CodesignError(
+            f"phase is one of {', '.join(PHASES)}, got {str(asked)[:40]!r}"
+            + suggestion(str(asked), list(PHASES))
+        )
+    return PHASES[asked]
 
 
 @dataclass(frozen=True, slots=True)

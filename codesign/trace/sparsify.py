@@ -21,12 +21,11 @@ from codesign.sparsity.pattern import (
     Unstructured,
     parse_pattern,
 )
-from codesign.trace.op import Kind, Op, Phase, Trace
+from codesign.trace.op import FORWARD_PHASES, Kind, Op, Phase, Trace
 
 Weights = Mapping[str, NDArray[Any]]
 """Real weights by parameter name, linear [out, in] or convolution [out, in / groups, h, w]."""
 
-_FORWARD_PHASES = (Phase.FORWARD, Phase.PREFILL, Phase.DECODE)
 _MIN_CONV_CHANNELS = 4
 """A convolution of fewer input channels reads an image: the first layer."""
 
@@ -125,7 +124,7 @@ def sparsify(
         raise CodesignError(
             f"{chosen} needs transposable masks, which projecting each direction does not give"
         )
-    layers = [op for op in trace if op.phase in _FORWARD_PHASES and _weighted(op)]
+    layers = [op for op in trace if op.phase in FORWARD_PHASES and _weighted(op)]
     skip = skip_first_last if skip_first_last is not None else set(rules) == {"*"}
     patterns = _assign(trace, layers, rules, _first_and_last(trace, layers) if skip else set())
     ops: list[Op] = []
@@ -171,7 +170,7 @@ def matched_layers(trace: Trace, where: str | Sequence[str] = "*") -> tuple[str,
     that match nothing.
     """
     rules = _rules(Unstructured(0.5), where)
-    layers = [op for op in trace if op.phase in _FORWARD_PHASES and _weighted(op)]
+    layers = [op for op in trace if op.phase in FORWARD_PHASES and _weighted(op)]
     skipped = _first_and_last(trace, layers) if set(rules) == {"*"} else set()
     return tuple(_assign(trace, layers, rules, skipped))
 
@@ -284,7 +283,7 @@ def _smallest_channels(op: Op) -> int:
 def _first_and_last(trace: Trace, layers: Sequence[Op]) -> set[str]:
     consumers: dict[str, int] = {}
     for op in trace:
-        if op.phase in _FORWARD_PHASES and not _is_loss(op):
+        if op.phase in FORWARD_PHASES and not _is_loss(op):
             for dep in op.deps:
                 consumers[dep] = consumers.get(dep, 0) + 1
     ends = {op.name for op in layers if not op.deps or not consumers.get(op.name)}
@@ -300,7 +299,7 @@ def _is_loss(op: Op) -> bool:
 
 def _prune(op: Op, pattern: Pattern, method: Method) -> Op:
     group = pattern.m if isinstance(pattern, NM) else 1
-    if op.phase in _FORWARD_PHASES:
+    if op.phase in FORWARD_PHASES:
         if method.inputs:
             return replace(op, a_pattern=pattern)
         return replace(op, b_pattern=pattern) if method.forward else op

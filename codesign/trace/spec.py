@@ -9,7 +9,7 @@ from pydantic import Field
 
 from codesign.config import CodesignError, Spec
 from codesign.trace.network import Network
-from codesign.trace.op import Phase
+from codesign.trace.op import GENERATING, Phase
 
 Size = Annotated[int, Field(ge=1, le=1 << 31)]
 Depth = Annotated[int, Field(ge=1, le=10_000)]
@@ -71,11 +71,11 @@ class WorkloadSpec(Spec):
 
         Raises CodesignError for a sequence, a context or a phase that the model does not have.
         """
-        if not self.generates and request.phase in (Phase.PREFILL, Phase.DECODE):
+        if not self.generates and request.phase in GENERATING:
             raise CodesignError(
                 f"{self.name} generates no tokens: it has the phases inference and training"
             )
-        if request.context is not None and request.phase not in (Phase.PREFILL, Phase.DECODE):
+        if request.context is not None and request.phase not in GENERATING:
             raise CodesignError(
                 f"{self.name}: a context of cached tokens belongs to the phases prefill and decode"
             )

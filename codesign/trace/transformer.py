@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from codesign.config import CodesignError
 from codesign.trace.experts import Experts, gated_product, mixture
 from codesign.trace.network import Network, Value
-from codesign.trace.op import Phase
+from codesign.trace.op import GENERATING, Phase
 from codesign.trace.spec import Depth, Request, Size, WorkloadSpec
 
 
@@ -121,7 +121,7 @@ class TransformerSpec(WorkloadSpec):
             q = k = net.vector(
                 f"{at}.rotary", "rotary", q, k, shape=(batch, tokens, q_width + kv_width)
             )
-        if net.phase in (Phase.PREFILL, Phase.DECODE):
+        if net.phase in GENERATING:
             k = v = net.vector(
                 f"{at}.kv_write", "kv_cache_write", k, v, shape=(batch, tokens, 2 * kv_width)
             )

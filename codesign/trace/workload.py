@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from codesign.config import (
@@ -18,7 +18,7 @@ from codesign.config import (
 from codesign.trace.cnn import PlainCNN, ResNet
 from codesign.trace.io import load_trace
 from codesign.trace.layers import Layers, parse_gemm
-from codesign.trace.op import Phase, Trace
+from codesign.trace.op import Trace, forward_phase
 from codesign.trace.spec import Request, WorkloadSpec
 from codesign.trace.training import train
 from codesign.trace.transformer import Decoder, Encoder, ViT
@@ -35,12 +35,6 @@ FAMILIES: Mapping[str, type[WorkloadSpec]] = {
 }
 """The value of `family` in a workload file, and what the file then states."""
 
-PHASES: Mapping[str, Phase] = {
-    "inference": Phase.FORWARD,
-    "training": Phase.FORWARD,
-    "prefill": Phase.PREFILL,
-    "decode": Phase.DECODE,
-}
 _MAX_BATCH = 1 << 20
 _MAX_TOKENS = 1 << 24
 _MAX_MACS = 1 << 62
@@ -176,13 +170,17 @@ def build_trace(
     `trainable` says of a parameter whether it gets a gradient. Other arguments and errors are those
     of `load_workload`, and a decode step verifies `draft` tokens.
     """
-    wanted = _choice("phase", phase or "inference", list(PHASES))
-    working = _choice("dtype", dtype or "fp16", list(DTYPE_BYTES))
+    wanted, working = phase or "inference", dtype or "fp16"
+    if working not in DTYPE_BYTES:
+        raise CodesignError(
+            f"dtype is one of {', '.join(DTYPE_BYTES)}, got {str(working)[:40]!r}"
+            + suggestion(str(working), list(DTYPE_BYTES))
+        )
     request = Request(
         batch=_count("batch", batch, 1, _MAX_BATCH),
         seq=None if seq is None else _count("seq", seq, 1, _MAX_TOKENS),
         context=None if context is None else _count("context", context, 0, _MAX_TOKENS),
-        phase=PHASES[wanted],
+        phase=forward_phase(wanted),
         training=wanted == "training",
         dtype=working,
         draft=_count("draft", draft, 0, _MAX_TOKENS),
@@ -217,15 +215,6 @@ def _countable(trace: Trace) -> Trace:
             f"{trace.name}: {trace.macs:.3g} MACs are more than can be counted in 64 bits"
         )
     return trace
-
-
-def _choice(what: str, given: str, known: Sequence[str]) -> str:
-    if given in known:
-        return given
-    raise CodesignError(
-        f"{what} is one of {', '.join(known)}, got {str(given)[:40]!r}"
-        + suggestion(str(given), known)
-    )
 
 
 def _count(what: str, given: int, low: int, high: int) -> int:
