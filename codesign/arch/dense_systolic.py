@@ -16,6 +16,7 @@ from codesign.arch.parts import distinct
 from codesign.arch.systolic import SystolicMachine
 from codesign.arch.systolic_parts import SystolicSpec
 from codesign.config import CodesignError, Spec
+from codesign.schedule.epilogue import Epilogue
 from codesign.schedule.folds import Array, Lanes, TileCycles, blocks
 from codesign.schedule.program import Int64
 from codesign.schedule.streaming import Link
@@ -72,6 +73,9 @@ class DenseSystolic(SystolicMachine[DenseSystolicSpec]):
 
     def link(self) -> Link:
         return Link(None) if self.idealised else super().link()
+
+    def fusing(self, epilogue: Epilogue) -> SystolicMachine[DenseSystolicSpec] | None:
+        return None if self.idealised else super().fusing(epilogue)
 
     def exploits(self, op: Op) -> bool:
         return self.kept_reduction(op) < op.k

@@ -21,8 +21,9 @@ from codesign.arch.kept import narrowed, pad_link, room_bytes
 from codesign.arch.parts import Component, DramDevice
 from codesign.arch.systolic_candidates import mapping_of, product_candidates
 from codesign.arch.systolic_parts import SystolicSpec, systolic_components, tally_accesses
-from codesign.arch.vector_lanes import stream_through
+from codesign.arch.vector_lanes import finish_on, stream_through
 from codesign.config import CodesignError
+from codesign.schedule.epilogue import NO_EPILOGUE, Epilogue
 from codesign.schedule.estimate import Layout
 from codesign.schedule.fitting import Budget
 from codesign.schedule.folds import (
@@ -88,6 +89,9 @@ class SystolicMachine(CoresMachine[S]):
 
     outliner = systolic_outlines
 
+    epilogue: Epilogue = NO_EPILOGUE
+    """What follows on the tiles of all products, where that is not theirs to choose."""
+
     @property
     @abstractmethod
     def array(self) -> Array:
@@ -96,6 +100,24 @@ class SystolicMachine(CoresMachine[S]):
     @abstractmethod
     def dataflows(self, op: Op) -> Sequence[str]:
         """The dataflows that the machine may choose from for an operator."""
+
+    def usable_dataflows(self, op: Op) -> Sequence[str]:
+        """Those that suit the operator: with inputs stationary, tiles are those of C^T."""
+        turns = op.b_shared or self.epilogue.whole_rows
+        return [each for each in self.dataflows(op) if each != "is" or not turns]
+
+    def fusing(self, epilogue: Epilogue) -> SystolicMachine[S] | None:
+        if self.cores > 1:
+            return None
+        machine = type(self)(self.spec)
+        machine.epilogue = epilogue
+        return machine
+
+    def engines(self, op: Op, mapping: Mapping) -> tuple[str, ...]:
+        if mapping.fused_into:
+            return ()
+        names = super().engines(op, mapping)
+        return (*names, VECTOR.name) if mapping.epilogue.ops else names
 
     def group(self, op: Op) -> int:
         """Neighbours of the reduction that one processing element chooses from; 1 runs dense."""
@@ -183,14 +205,12 @@ class SystolicMachine(CoresMachine[S]):
         if not op.is_matmul:
             return [(0.0, Mapping("vector", 0, 0, 0))]
         found = []
-        for dataflow in self.dataflows(op):
-            if dataflow == "is" and op.b_shared:
-                continue
+        for dataflow in self.usable_dataflows(op):
             laid = transposed(op) if dataflow == "is" else op
             layout = self.layout(laid, dataflow)
             best = quickest_tiling(laid, self.budget(laid, dataflow), layout)
             if best is not None:
-                found.append((best[0], mapping_of(dataflow, best[1])))
+                found.append((best[0], mapping_of(dataflow, best[1], self.epilogue)))
         if not found:
             raise CodesignError(
                 f"{self.spec.name}: the scratchpads are too small for one tile of {op.name} "
@@ -215,7 +235,7 @@ class SystolicMachine(CoresMachine[S]):
             a_bytes=inputs.capacity_bytes // 2,
             b_bytes=weights.capacity_bytes // 2,
             c_bytes=buffers.output.capacity_bytes // 2,
-            n_granule=self.array.cols,
+            n_granule=op.n if self.epilogue.whole_rows else self.array.cols,
             k_granule=group * (1 if dataflow == "os" else self.array.rows),
             b_density=self.held_density(op),
             sum_bytes=self.sum_bytes,
@@ -235,6 +255,8 @@ class SystolicMachine(CoresMachine[S]):
         link = self.link()
         if self.sharers > 1 and link.bytes_per_cycle is not None:
             link = replace(link, bytes_per_cycle=link.bytes_per_cycle / self.sharers)
+        after = self.epilogue
+        moved = after.stored_bytes(op) + after.operand_bytes if after.ops else op.c_bytes
         return Layout(
             array=self.paced_array(op),
             link=link,
@@ -242,7 +264,7 @@ class SystolicMachine(CoresMachine[S]):
             slots=self.slots(op),
             a_bytes=op.a_bytes,
             b_bytes=op.b_bytes * self.loaded_density(op),
-            c_bytes=op.c_bytes,
+            c_bytes=moved,
             holds_sums=dataflow == "os",
         )
 
@@ -250,6 +272,11 @@ class SystolicMachine(CoresMachine[S]):
         self, op: Op, mapping: Mapping, sparse: Sparse, fidelity: Fidelity
     ) -> Program:
         steps = Steps(self.units(), self.actions)
+        if mapping.fused_into:
+            return steps.build(
+                release_after=np.array([steps.engine_ready]),
+                done_after=np.array([steps.inputs_ready]),
+            )
         if op.is_matmul:
             release, done = self.emit_matmul(steps, op, mapping, sparse, fidelity)
         else:
@@ -270,7 +297,8 @@ class SystolicMachine(CoresMachine[S]):
         cycles = self.tile_cycles(op, mapping, table, lanes, sparse, fidelity)
         macs = self.executed_macs(op, table, sparse)
         kept, pads = mapping.kept, pad_link(self.spec.buffers)
-        results = pads if kept.c else None
+        finish = finish_on(mapping.epilogue, VECTOR, self.spec.vector, kept, pads)
+        results = pads if kept.c and finish is None else None
         a = Operand(
             table.loads_a, bytes_of(table.a_elements, op.a_dtype), True,
             self.a_selection(op, table), kept=pads if kept.a else None,
@@ -287,16 +315,17 @@ class SystolicMachine(CoresMachine[S]):
             b_values=cycles.stored, b_bits=self.stored_bits(op), group=self.group(op),
             sum_bytes=self.sum_bytes,
         )  # fmt: skip
+        if finish is not None:
+            finish.tally(steps, op, "vector_special", "vector_buffer")
         streamed, stationary = (b, a) if mapping.dataflow == "is" else (a, b)
         if fidelity is Fidelity.TILE:
-            return emit_outline(
-                steps,
-                self.link(),
-                product_outline(table, cycles, self.link(), streamed, stationary, macs, results),
+            outline = product_outline(
+                table, cycles, self.link(), streamed, stationary, macs, results, finish
             )
+            return emit_outline(steps, self.link(), outline)
         return emit_product(
-            steps, table, cycles,
-            link=self.link(), streamed=streamed, stationary=stationary, macs=macs, results=results,
+            steps, table, cycles, link=self.link(), streamed=streamed, stationary=stationary,
+            macs=macs, results=results, finish=finish,
         )  # fmt: skip
 
     def b_bytes(self, op: Op, table: TileTable, stored: Int64) -> Int64:

@@ -86,9 +86,7 @@ def product_rows(machine: SystolicMachine[Any], ops: Sequence[Op]) -> ProductRow
         counts = machine.lane_counts(op)
         if counts is None:
             return None
-        for dataflow in machine.dataflows(op):
-            if dataflow == "is" and op.b_shared:
-                continue
+        for dataflow in machine.usable_dataflows(op):
             laid = transposed(op) if dataflow == "is" else op
             row = np.zeros(search.INTEGERS, dtype=np.int64)
             row[: search.OF_PRODUCT] = product_integers(laid)

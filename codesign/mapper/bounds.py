@@ -34,14 +34,15 @@ def roofline(
     """Bound of an operator that issues `executed_macs` multiply-accumulates.
 
     Compulsory bytes are every operand read once and the result written once, unless the machine
-    or the mapping keeps some of them on the chip.
+    or the mapping keeps some of them on the chip or fuses the operator with others.
     """
     compute = alone = 0
     if op.is_matmul:
         peak = machine.peak_macs_per_cycle(op)
         alone = math.ceil(executed_macs / (peak * machine.share_of_peak(mapping)))
         compute = alone if machine.cores == 1 else math.floor(executed_macs / peak)
-    moved = (machine.compulsory_bytes(op, sparse) - mapping.kept.saved_bytes(op)) * op.repeats
+    moved = machine.compulsory_bytes(op, sparse) - mapping.spared_bytes(op)
+    moved = 0 if mapping.fused_into else moved * op.repeats
     bandwidth = machine.dram_bytes_per_cycle
     memory = 0 if math.isinf(bandwidth) else math.ceil(moved / bandwidth)
     return Bound(compute, memory, moved, max(alone, memory))
