@@ -1,4 +1,6 @@
-"""Decisions about a whole network on a machine: which feature maps stay on its chip."""
+"""Decisions about a whole network on a machine: which feature maps stay on its chip, and which of
+its cores run which operator.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,14 @@ from codesign.mapper.residency import (
 )
 from codesign.metrics.objective import Goal, Mapper, chooser, objective
 from codesign.metrics.result import Result
+from codesign.placing import placements
 from codesign.sim import simulate
 from codesign.trace.op import Trace
 
 _STATES = {"heuristic": 8, "search": 64, "exhaustive": None}
 """Sets of resident maps that a mapper follows through the trace."""
+_PLACEMENTS = {"heuristic": 4, "search": 16, "exhaustive": 64}
+"""Beginnings of placements that a mapper follows."""
 
 
 def network_chooser(
@@ -37,15 +42,24 @@ def network_chooser(
     objective: Goal = "latency",
     budget: int = 16,
     keep_on_chip: bool = False,
+    place: bool = False,
 ) -> Chooser | None:
     """What evaluate() takes to lay a trace on a machine; None leaves all to the machine.
 
     With `keep_on_chip`, plans keep the maps with which the operators, each alone, cost least
     cycles, joules, or both. The whole network is then simulated with each plan, with that of the
     heuristic, and with none, and the best by the objective is the answer. A machine that leaves
-    nothing to decide, or keeps maps of its own accord, is as without.
+    nothing to decide, or keeps maps of its own accord, is as without. With `place`, on a machine of
+    several cores, plans differ in which core runs an operator, or whether all share it, and the one
+    that leaves this to the machine is among them.
     """
     decide = None if mapper == "heuristic" else chooser(mapper, objective, budget)
+    if place and machine.cores > 1:
+        plans = placements(
+            trace, machine, fidelity=Fidelity(fidelity), seed=seed,
+            decide=decide or default_mapping, most_states=_PLACEMENTS[mapper],
+        )  # fmt: skip
+        return _best(plans, trace, machine, fidelity, seed, objective)
     if not keep_on_chip or machine.room_bytes == 0:
         return decide
     costs = _Costs(trace, machine, Fidelity(fidelity), seed, decide or default_mapping)
@@ -66,10 +80,22 @@ def network_chooser(
         )
         assert isinstance(simple, NetworkPlan)
         plans.append(simple)
+    return _best(plans, trace, machine, fidelity, seed, objective)
+
+
+def _best(
+    plans: Sequence[NetworkPlan],
+    trace: Trace,
+    machine: AnyMachine,
+    fidelity: Fidelity | str,
+    seed: int,
+    goal: Goal,
+) -> NetworkPlan:
+    """The plan with which the whole network, simulated, is best; the first of equals."""
     results = [
         evaluate(trace, machine, fidelity=fidelity, seed=seed, chooser=plan) for plan in plans
     ]
-    best = min(range(len(plans)), key=lambda i: (_figure(results[i], objective), results[i].edp_js))
+    best = min(range(len(plans)), key=lambda i: (_figure(results[i], goal), results[i].edp_js))
     return plans[best]
 
 

@@ -152,9 +152,17 @@ def read_machine(name: str, assignments: Sequence[str]) -> AnyMachine:
 
 
 def read_mapper(trace: Trace, machine: AnyMachine, **how: Any) -> Chooser | None:
-    """What decides mappings, as the options say; None for the machine's own."""
+    """What decides mappings, as the options say; None for the machine's own.
+
+    Raises CodesignError where operators are to be placed on a machine that has one core.
+    """
+    from codesign.arch.cores import CoresMachine
+    from codesign.config import CodesignError
     from codesign.planning import network_chooser
 
+    if how["place"] and machine.cores == 1:
+        several = "; try --set cores=4" if isinstance(machine, CoresMachine) else ""
+        raise CodesignError(f"--place: {machine.spec.name} has no cores to choose from{several}")
     return network_chooser(trace, machine, **how)
 
 

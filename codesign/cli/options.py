@@ -91,6 +91,11 @@ _MAPPER = (
         is_flag=True,
         help="Let feature maps stay in scratchpads between operators where the network gains.",
     ),
+    click.option(
+        "--place",
+        is_flag=True,
+        help="Choose for each operator the core that runs it, or all; else all run every one.",
+    ),
 )
 
 

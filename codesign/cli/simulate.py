@@ -49,6 +49,7 @@ def command(
     objective: str,
     budget: int,
     keep_on_chip: bool,
+    place: bool,
     seed: int,
     as_json: bool,
     output: Path | None,
@@ -77,6 +78,7 @@ def command(
         objective=objective,
         budget=budget,
         keep_on_chip=keep_on_chip,
+        place=place,
     )
     evaluate = inputs.read_evaluate(timeline, quiet=quiet)
     with progress_bar(quiet=quiet) as progress:

@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
+from operator import attrgetter, itemgetter
+
+import numpy as np
+
+from codesign.kernels.placement import CUT_ALL, EARLIEST, FRUGAL, finish_by_rule
 
 CUT = -1
 """The choice that cuts an operator over all cores; others are numbers of cores."""
@@ -37,10 +42,6 @@ class Task:
         assert chosen is not None
         return chosen
 
-    @property
-    def least_cycles(self) -> float:
-        return min(self.alone.cycles, inf if self.cut is None else self.cut.cycles)
-
 
 @dataclass(frozen=True, slots=True)
 class Weights:
@@ -48,6 +49,9 @@ class Weights:
 
     cycles: float = 1.0
     joules: float = 0.0
+
+    def of(self, cycles: float, joules: float) -> float:
+        return self.cycles * cycles + self.joules * joules
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +73,6 @@ class _State:
     link_free: float
     ends: tuple[float, ...]
     cycles: float
-    critical: float
-    """The latest end with the longest path of tasks behind it."""
     joules: float
 
 
@@ -84,21 +86,26 @@ class _Model:
         engines = sorted({task.engine for task in tasks})
         self.unit = [engines.index(task.engine) for task in tasks]
         self.engines = len(engines)
-        self.tail = [0.0] * len(tasks)
         last_use = list(range(len(tasks)))
-        for i in reversed(range(len(tasks))):
-            for dep in tasks[i].deps:
-                behind = tasks[i].least_cycles + self.tail[i]
-                self.tail[dep] = max(self.tail[dep], behind)
-                last_use[dep] = max(last_use[dep], i)
+        for i, task in enumerate(tasks):
+            for dep in task.deps:
+                last_use[dep] = i
         self.live = [
             [i for i in range(done) if last_use[i] >= done] for done in range(len(tasks) + 1)
         ]
-        self.left = _left(tasks, self.unit, self.engines, cores)
+        costs = [(task.alone, task.cut or Cost(inf)) for task in tasks]
+        self.columns = (
+            np.array(self.unit, dtype=np.int64),
+            np.array([[cost.cycles for cost in pair] for pair in costs]),
+            np.array([[cost.link_cycles for cost in pair] for pair in costs]),
+            np.array([[cost.joules for cost in pair] for pair in costs]),
+            np.cumsum([0, *(len(task.deps) for task in tasks)], dtype=np.int64),
+            np.array([dep for task in tasks for dep in task.deps], dtype=np.int64),
+        )
 
     def begin(self) -> _State:
         row = (0.0,) * self.engines
-        return _State((), (row,) * self.cores, 0.0, (), 0.0, 0.0, 0.0)
+        return _State((), (row,) * self.cores, 0.0, (), 0.0, 0.0)
 
     def after(self, state: _State, choice: int) -> _State:
         """The state with the next task placed."""
@@ -123,7 +130,6 @@ class _Model:
             link_free,
             (*state.ends, end),
             max(state.cycles, end),
-            max(state.critical, end + self.tail[place]),
             state.joules + cost.joules,
         )
 
@@ -135,57 +141,29 @@ class _Model:
         cut = [CUT] if self.tasks[len(state.choices)].cut is not None else []
         return [*cut, *seen.values()]
 
-    def least(self, state: _State) -> float:
-        """What any placement that goes on from a state costs at least."""
-        left = self.left[len(state.choices)]
-        cycles = max(
-            state.critical,
-            state.link_free + left.link_cycles if left.link_cycles else 0.0,
-            *(
-                (sum(row[unit] for row in state.free) + work) / self.cores
-                for unit, work in enumerate(left.work_cycles)
-                if work
-            ),
-        )
-        joules = state.joules + left.joules
-        return self.weights.cycles * cycles + self.weights.joules * joules
-
     def key(self, state: _State) -> object:
         """Equal for states from which the same can follow, but for names of cores and joules."""
         live = tuple(state.ends[i] for i in self.live[len(state.choices)])
         return tuple(sorted(state.free)), live, state.link_free, state.cycles
 
-    def placement(self, state: _State) -> Placement:
-        cost = self.weights.cycles * state.cycles + self.weights.joules * state.joules
-        return Placement(state.choices, state.cycles, cost)
-
-
-@dataclass(frozen=True, slots=True)
-class _Left:
-    """The least that tasks still to be placed need: of units by kind, of the link, in joules."""
-
-    work_cycles: tuple[float, ...]
-    link_cycles: float
-    joules: float
-
-
-def _left(tasks: Sequence[Task], unit: Sequence[int], engines: int, cores: int) -> list[_Left]:
-    """What is left before each task, and behind the last."""
-    found = [_Left((0.0,) * engines, 0.0, 0.0)]
-    for task, own in zip(reversed(tasks), reversed(unit), strict=True):
-        costs = [task.alone, *([task.cut] if task.cut is not None else [])]
-        held = min(task.alone.cycles, inf if task.cut is None else cores * task.cut.cycles)
-        behind = found[-1]
-        work = list(behind.work_cycles)
-        work[own] += held
-        found.append(
-            _Left(
-                tuple(work),
-                behind.link_cycles + min(cost.link_cycles for cost in costs),
-                behind.joules + min(cost.joules for cost in costs),
+    def finished(self, state: _State) -> Placement:
+        """The cheapest of what rules of thumb make of a state."""
+        done, size = len(state.choices), len(self.tasks)
+        ends = np.empty(size)
+        for i in self.live[done]:
+            ends[i] = state.ends[i]
+        start = np.array(state.free)
+        tries = []
+        for rule in (CUT_ALL, EARLIEST, FRUGAL):
+            rest = np.empty(size, dtype=np.int64)
+            cycles, joules = finish_by_rule(
+                rule, done, *self.columns, start.copy(), state.link_free, ends, rest
             )
-        )
-    return found[::-1]
+            cycles = max(cycles, state.cycles)
+            cost = self.weights.of(cycles, state.joules + joules)
+            tries.append((cost, cycles, rest))
+        cost, cycles, rest = min(tries, key=itemgetter(0))
+        return Placement((*state.choices, *rest[done:].tolist()), cycles, cost)
 
 
 def estimate(
@@ -201,20 +179,21 @@ def estimate(
     state = model.begin()
     for choice in choices:
         state = model.after(state, choice)
-    return model.placement(state)
+    return Placement(state.choices, state.cycles, weights.of(state.cycles, state.joules))
 
 
 def place(
-    tasks: Sequence[Task], cores: int, weights: Weights = Weights(), *, most_states: int | None
+    tasks: Sequence[Task], cores: int, weights: Weights = Weights(), *, most_states: int
 ) -> Placement:
-    """The cheapest placement by the estimate, following the `most_states` most promising ones.
+    """The cheapest placement by the estimate that is found by following `most_states` at a time.
 
-    List scheduling in the order of the tasks: of all continuations of the states that are followed,
-    those with the least lower bounds go on (the longest path of tasks behind each end, the work
-    that is left over all cores, what the link has yet to move). With one state every task takes the
-    choice with the least bound; with None, or where no more states are alive, it is the optimum.
+    List scheduling in the order of the tasks: every continuation of the states that are followed is
+    finished by three rules of thumb (cut all that can be cut; end each task as early as possible;
+    spend the fewest joules), and those that become cheapest go on. The answer is never worse than
+    what a rule makes of all tasks, and the optimum where no more states are alive at once.
     """
     model = _Model(tasks, cores, weights)
+    best = model.finished(model.begin())
     states = [model.begin()]
     for _ in tasks:
         following: dict[object, _State] = {}
@@ -224,5 +203,11 @@ def place(
                 key = model.key(new)
                 if key not in following or new.joules < following[key].joules:
                     following[key] = new
-        states = sorted(following.values(), key=model.least)[:most_states]
-    return min(map(model.placement, states), key=lambda found: found.cost)
+        states = list(following.values())
+        if len(states) > most_states:
+            ends = [model.finished(state) for state in states]
+            best = min(best, *ends, key=attrgetter("cost"))
+            ranked = sorted(range(len(states)), key=lambda i: ends[i].cost)
+            states = [states[i] for i in ranked[:most_states]]
+    ends = [Placement(s.choices, s.cycles, weights.of(s.cycles, s.joules)) for s in states]
+    return min(best, *ends, key=attrgetter("cost"))

@@ -47,10 +47,10 @@ def _simulate(config: Mapping[str, Any]) -> list[str]:
             parts += [f"--where {shlex.quote(glob)}" for glob in sparsity["where"].split(",")]
         if sparsity["method"] is not None:
             parts.append(f"--method {shlex.quote(sparsity['method'])}")
-    if mapping["mapper"] != "heuristic" or mapping.get("keep_on_chip"):
+    decided = [name for name in ("keep_on_chip", "place") if mapping.get(name)]
+    if mapping["mapper"] != "heuristic" or decided:
         parts += [f"--{key} {mapping[key]}" for key in ("mapper", "objective", "budget")]
-    if mapping.get("keep_on_chip"):
-        parts.append("--keep-on-chip")
+    parts += [f"--{name.replace('_', '-')}" for name in decided]
     parts.append(f"--fidelity {config['fidelity']}")
     if config["seed"]:
         parts.append(f"--seed {config['seed']}")
