@@ -90,13 +90,13 @@ class Sparsifier:
     def weight(self, target: Target) -> Tensor:
         """The weight of the forward product, in the layer's own shape, without a gradient."""
         weight = target.weight.detach()
-        return weight if target.mask is None else weight * target.shaped(target.mask)
+        return weight if target.mask is None else target.masked(weight, target.mask)
 
     def backward_weight(self, target: Target) -> Tensor | None:
         """The weight that backward-data reads; None when it is the forward one."""
         if target.backward_mask is None:
             return None
-        return target.weight.detach() * target.shaped(target.backward_mask)
+        return target.masked(target.weight.detach(), target.backward_mask)
 
     def output(self, target: Target, x: Tensor) -> Tensor:
         """A layer's output: straight-through products with the weights above."""

@@ -57,7 +57,7 @@ class PixelatedButterfly(Sparsifier):
     def _whole(self, target: Target, weight: Tensor) -> Tensor:
         assert target.mask is not None
         gamma, up, down = self.low[target.key]
-        sparse = weight * target.shaped(target.mask)
+        sparse = target.masked(weight, target.mask)
         return gamma * sparse + (1 - gamma) * target.shaped(up @ down)
 
     def output(self, target: Target, x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from codesign.prune.base import Sparsifier
 from codesign.prune.products import product
 from codesign.prune.schedule import progress
 from codesign.prune.select import largest_by_output, largest_of_groups
-from codesign.prune.target import Target
+from codesign.prune.target import Target, as_numbers
 from codesign.sparsity.pattern import NM, Pattern
 
 
@@ -66,13 +66,18 @@ class SrSte(NMTraining):
         self.decay = decay
 
     def gradient(self, target: Target, gradient: Tensor) -> Tensor:
-        return gradient + self.decay * pruned_part(target) if self.decay else gradient
+        return plus_pruned(gradient, target, self.decay) if self.decay else gradient
 
 
-def pruned_part(target: Target) -> Tensor:
-    """The weights that the forward mask leaves out, zero elsewhere, in the weight's shape."""
+def plus_pruned(values: Tensor, target: Target, share: float) -> Tensor:
+    """A tensor of the weight's shape plus a share of the weights that the forward mask leaves out.
+
+    Without a mask those are all.
+    """
     weight = target.weight.detach()
-    return weight if target.mask is None else weight * ~target.shaped(target.mask)
+    if target.mask is None:
+        return values.add(weight, alpha=share)
+    return values.addcmul(weight, as_numbers(~target.shaped(target.mask)), value=share)
 
 
 class Sdwp(NMTraining):
@@ -123,7 +128,7 @@ class BiMask(SrSte):
 def nested(target: Target, n: int, m: int) -> Tensor:
     """The N:M mask along the outputs of what the forward mask keeps: a part of the forward mask."""
     assert target.mask is not None
-    return target.mask & largest_by_output(target, target.rows() * target.mask, n, m)
+    return target.mask & largest_by_output(target, target.rows() * as_numbers(target.mask), n, m)
 
 
 class Sdgp(NMTraining):
@@ -165,7 +170,7 @@ class Sdgp(NMTraining):
         kept = largest_of_groups(scores, self.n, self.m).reshape(channels_last.shape)
         if dy.ndim == 4:
             kept = kept.permute(0, 3, 1, 2)
-        out = dy * kept
+        out = dy * as_numbers(kept)
         if self.variant != "maxnorm":
             return out
         axes = (2, 3) if dy.ndim == 4 else tuple(range(1, dy.ndim - 1)) or (0,)
@@ -224,7 +229,7 @@ class ProgressiveGradientFlow(NMTraining):
 
     def weight(self, target: Target) -> Tensor:
         masked, leak = super().weight(target), self.leak
-        return masked + leak * pruned_part(target) if leak else masked
+        return plus_pruned(masked, target, leak) if leak else masked
 
     def finish(self) -> None:
         self.step = max(self.step, self.steps)

@@ -22,7 +22,7 @@ class FixedMask(Sparsifier):
     timing: ClassVar[Timing] = "one_shot"
 
     def gradient(self, target: Target, gradient: Tensor) -> Tensor:
-        return gradient if target.mask is None else gradient * target.shaped(target.mask)
+        return gradient if target.mask is None else target.masked(gradient, target.mask)
 
 
 def as_tensor(mask: Mask, like: Tensor) -> Tensor:

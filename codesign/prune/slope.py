@@ -78,7 +78,7 @@ class Slope(NMTraining):
 
     def gradient(self, target: Target, gradient: Tensor) -> Tensor:
         assert target.mask is not None
-        return gradient * target.shaped(target.mask)
+        return target.masked(gradient, target.mask)
 
     def advance(self) -> None:
         """Both masks are static."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from codesign.config import CodesignError
 from codesign.prune.mvue import along_batch
-from codesign.prune.nm_training import NMTraining, pruned_part
+from codesign.prune.nm_training import NMTraining, plus_pruned
 from codesign.prune.oneshot import as_tensor
 from codesign.prune.products import product as layer_product
 from codesign.prune.target import Target
@@ -86,7 +86,7 @@ class Fst(TMask):
         )  # fmt: skip
 
     def gradient(self, target: Target, gradient: Tensor) -> Tensor:
-        return gradient if self.tuning else gradient + self.decay * pruned_part(target)
+        return gradient if self.tuning else plus_pruned(gradient, target, self.decay)
 
     def finish(self) -> None:
         if not self.tuning:
