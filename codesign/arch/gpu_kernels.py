@@ -155,8 +155,12 @@ class Board:
         )  # fmt: skip
 
 
+_BESIDE_THE_KERNEL = frozenset({"power_window_us", "least_share", "sources"})
+
+
 class Laws(Spec):
-    """Constants that are the same for every GPU and library, in the order of the kernel."""
+    """Constants that are the same for every GPU and library; the first ten in the order of the
+    kernel."""
 
     overlap: float = Field(ge=1, le=64, description="exponent with which overlapping times join")
     warp_share: float = Field(gt=0, le=1, description="rate of mma.sync over that of wgmma")
@@ -168,11 +172,14 @@ class Laws(Spec):
     most_stages_alone: int = Field(ge=2, description="where one block has a multiprocessor")
     step_bytes: int = Field(ge=1, description="of a row of A in a stage")
     vector_step_bytes: int = Field(ge=1, description="of B that a block of a vector product reads")
+    power_window_us: float = Field(gt=0, description="over which a power limiter averages")
+    least_share: float = Field(gt=0, le=1, description="of the time, to be called its bound")
     sources: dict[str, Source]
 
     def row(self) -> Float64:
         """The numbers as the kernel takes them."""
-        return np.array(list(self.model_dump(exclude={"sources"}).values()), dtype=np.float64)
+        numbers = self.model_dump(exclude=set(_BESIDE_THE_KERNEL))
+        return np.array(list(numbers.values()), dtype=np.float64)
 
 
 @cache

@@ -30,6 +30,7 @@ from codesign.arch.gpu_kernels import (
     element_bytes,
     form_of,
     in_flight,
+    laws,
 )
 from codesign.arch.parts import Component, DramLink
 from codesign.kernels.tensor_core import (
@@ -53,7 +54,6 @@ from codesign.trace.sparsify import effective_macs
 from codesign.units import BITS_PER_BYTE, HZ_PER_MHZ, PJ_PER_J, DTypeName, dtype_bits
 
 LAUNCH = Unit("launch")
-_LEAST_SHARE = 0.4
 _UNPACKED = frozenset({"bitmap", "grouped"})
 """Forms that are stored compressed and multiplied dense."""
 _MASKED = frozenset({"block"})
@@ -104,7 +104,7 @@ class TensorCore(Machine[TensorCoreSpec]):
             "compute": ideal,
         }
         most = max(cycles, key=lambda name: cycles[name])
-        return most if cycles[most] > _LEAST_SHARE * span_cycles else "latency"
+        return most if cycles[most] > laws().least_share * span_cycles else "latency"
 
     @property
     def processors(self) -> Unit:

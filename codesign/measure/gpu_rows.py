@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from codesign.arch import list_archs
-from codesign.arch.gpu_kernels import DENSE_FORM, Form, Run, form_of
+from codesign.arch.gpu_kernels import DENSE_FORM, Form, Run, form_of, laws
+from codesign.arch.parts import Source
 from codesign.arch.tensor_core import TensorCore
 from codesign.config import Spec, load_spec
 from codesign.measure.oracle_file import open_text, read_records
@@ -36,12 +37,29 @@ BOARDS = {
     "RTX-A6000": "a6000",
 }
 """Machine files of boards whose name in the data is not theirs, or that the origin states half."""
-WINDOW_US = 1100.0
-"""Averaging time of the boards' power limiters, as the H100, H200 and A100 sets show it."""
-CUTLASS_TILES = ((64, ((64, 64, 1),)), (128, ((64, 128, 1),)), (1 << 40, ((128, 128, 1),)))
-"""Tiles of vLLM's fp8 kernels by the largest m that runs on them (its scaled_mm for sm_90)."""
-_QUANTIZE_US_PER_ROW = 1e-3
 _SHAPE_LIMIT = 1 << 24
+
+
+class TilesUpTo(Spec):
+    """The tile of a kernel that runs products of at most so many rows of A."""
+
+    most_m: int = Field(ge=1)
+    tile: tuple[int, int]
+
+
+class CutlassKernels(Spec):
+    """How vLLM runs products of 8-bit floats: `gpu_cutlass.yaml`."""
+
+    tiles: tuple[TilesUpTo, ...]
+    """In rising order of `most_m`; the last one also runs all larger products."""
+    quantize_us_per_row: float = Field(ge=0, description="least time of quantising activations")
+    sources: dict[str, Source]
+
+
+@cache
+def cutlass_kernels() -> CutlassKernels:
+    """The kernels that ship with the package."""
+    return load_spec(CutlassKernels, Path(__file__).with_name("gpu_cutlass.yaml"))
 
 
 class Protocol(Spec):
@@ -212,7 +230,7 @@ def predict(machine: TensorCore, rows: Rows, protocol: Protocol) -> Float64:
     run = Run(
         warm_bytes=protocol.warm * machine.board.l2_bytes,
         burst=protocol.burst,
-        window_cycles=WINDOW_US * spec.clock_mhz,
+        window_cycles=laws().power_window_us * spec.clock_mhz,
         rate=protocol.rate,
         memory=protocol.memory,
     )
@@ -221,19 +239,21 @@ def predict(machine: TensorCore, rows: Rows, protocol: Protocol) -> Float64:
         found = machine.choose(rows.sizes, dtype, rows.form, c_bytes=rows.c_bytes, run=run)
         total = protocol.offset_us + found[:, 0] / spec.clock_mhz
         return np.asarray(np.maximum(protocol.floor_us, total))
+    cutlass = cutlass_kernels()
     cycles = np.empty(len(rows))
-    least = 0
-    for most, tiles in CUTLASS_TILES:
-        here = (rows.sizes[:, 1] > least) & (rows.sizes[:, 1] <= most)
-        least = most
+    last = len(cutlass.tiles) - 1
+    chosen = np.searchsorted([one.most_m for one in cutlass.tiles], rows.sizes[:, 1])
+    for index, one in enumerate(cutlass.tiles):
+        here = np.minimum(chosen, last) == index
         if here.any():
             found = machine.choose(
-                rows.sizes[here], dtype, rows.form, run=run, tiles=tiles, splits=(1,)
+                rows.sizes[here], dtype, rows.form, run=run, tiles=((*one.tile, 1),), splits=(1,)
             )
             cycles[here] = found[:, 0]
     m, k = rows.sizes[:, 1], rows.sizes[:, 3]
     quantize = np.maximum(
-        3.0 * m * k / (spec.l2.bytes_per_cycle / 2) / spec.clock_mhz, m * _QUANTIZE_US_PER_ROW
+        3.0 * m * k / (spec.l2.bytes_per_cycle / 2) / spec.clock_mhz,
+        m * cutlass.quantize_us_per_row,
     )
     return np.asarray(protocol.offset_us + quantize + cycles / spec.clock_mhz)
 
