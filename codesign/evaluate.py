@@ -63,7 +63,7 @@ def evaluate(
     lowered, timeline, first = run(
         trace, machine, fidelity=fidelity, seed=seed, chooser=chooser, progress=progress
     )
-    return account(trace, machine, Fidelity(fidelity), seed, lowered, timeline, first)
+    return account(trace, machine, Fidelity(fidelity), seed, lowered, timeline, first, chooser)
 
 
 def simulated_s(
@@ -99,9 +99,10 @@ def run(
         if progress is not None:
             progress(op.name, done + 1, len(trace))
     place = {op.name: i for i, op in enumerate(trace)}
+    waits = chooser.waits if isinstance(chooser, NetworkPlan) else {}
     linked = link(
         [row.program for row in lowered],
-        [[place[dep] for dep in op.deps] for op in trace],
+        [[place[dep] for dep in (*op.deps, *waits.get(op.name, ()))] for op in trace],
         [machine.engines(row.op, row.mapping) for row in lowered],
         [op.repeats for op in trace],
     )
@@ -156,6 +157,7 @@ def account(
     lowered: list[Lowered],
     timeline: Timeline,
     first: np.ndarray,
+    chooser: Chooser | None = None,
 ) -> Result:
     """Turn a simulated timeline into energy, area, bytes and the rows of a report."""
     spec, prices = machine.spec, prices_of(machine)
@@ -173,6 +175,8 @@ def account(
     )
     bound_cycles = summed({op.bound_by: op.cycles} for op in ops)
     notes = [machine.note(op) for op in trace]
+    if isinstance(chooser, NetworkPlan):
+        notes.append(chooser.note)
     rates = rates_of(
         cycles=timeline.cycles,
         clock_mhz=spec.clock_mhz,
@@ -249,7 +253,9 @@ def _op_result(
         pattern=str(op.b_pattern if op.a_pattern.is_dense else op.a_pattern),
         mapping=str(row.mapping),
         note=machine.note(op),
-        bound_by=machine.bound_by(op, counts.busy_cycles, span, executed),
+        bound_by="fused"
+        if row.mapping.fused_into
+        else machine.bound_by(op, counts.busy_cycles, span, executed),
         cycles=share,
         start_cycle=counts.start_cycle,
         end_cycle=counts.end_cycle,

@@ -92,6 +92,11 @@ _MAPPER = (
         help="Let feature maps stay in scratchpads between operators where the network gains.",
     ),
     click.option(
+        "--fuse",
+        is_flag=True,
+        help="Let vector lanes work on each tile of a product before it is stored, where it pays.",
+    ),
+    click.option(
         "--place",
         is_flag=True,
         help="Choose for each operator the core that runs it, or all; else all run every one.",

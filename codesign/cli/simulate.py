@@ -49,6 +49,7 @@ def command(
     objective: str,
     budget: int,
     keep_on_chip: bool,
+    fuse: bool,
     place: bool,
     seed: int,
     as_json: bool,
@@ -78,6 +79,7 @@ def command(
         objective=objective,
         budget=budget,
         keep_on_chip=keep_on_chip,
+        fuse=fuse,
         place=place,
     )
     evaluate = inputs.read_evaluate(timeline, quiet=quiet)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from codesign.schedule.epilogue import Epilogue
 from codesign.trace.op import Kind, Op, Trace
@@ -151,10 +152,17 @@ class Fused:
 
     parts: tuple[tuple[Chain, int], ...] = ()
 
+    @cached_property
     def host(self) -> dict[int, int]:
         """The place of the product into which each fused operator goes."""
         return {i: chain.product for chain, count in self.parts for i in chain.ops[:count]}
 
+    @cached_property
+    def inner(self) -> set[int]:
+        """Places of products and operators whose results the next one takes from the tile."""
+        return {i for chain, count in self.parts for i in (chain.product, *chain.ops)[:count]}
+
+    @cached_property
     def epilogues(self) -> dict[int, Epilogue]:
         """What follows each product."""
         return {chain.product: chain.epilogue(count) for chain, count in self.parts if count}
@@ -166,3 +174,6 @@ class Fused:
             for chain, count in self.parts
             if count
         }
+
+
+NOTHING_FUSED = Fused()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from codesign.arch.base import AnyMachine, Fidelity, Kept, Sparse
 from codesign.arch.base import Mapping as Laid
 from codesign.config import CodesignError
+from codesign.mapper.fusion import NOTHING_FUSED, Fused
 from codesign.trace.op import Kind, Op, Phase, Trace, ceil_bytes
 
 GRANULES = 32
@@ -21,9 +22,15 @@ OpCost = Callable[[int, Kept], float]
 
 @dataclass(frozen=True)
 class NetworkPlan:
-    """How every operator of a trace is laid, by name: a chooser that looks at the whole network."""
+    """How every operator of a trace is laid, by name: a chooser that looks at the whole network.
+
+    Beside its own operands an operator waits for the results of those that `waits` names. `note`
+    is a line for the report.
+    """
 
     mappings: Mapping[str, Laid]
+    waits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    note: str = ""
 
     def __call__(self, op: Op, sparse: Sparse, machine: AnyMachine, fidelity: Fidelity) -> Laid:
         return self.mappings[op.name]
@@ -31,7 +38,9 @@ class NetworkPlan:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What a consumer reads of a map: an operand of a product, or so many bytes."""
+    """What a consumer reads of a map: an operand of a product, so many bytes of vector work, or
+    both where that work is fused into the product.
+    """
 
     operand: str
     size_bytes: int
@@ -52,30 +61,44 @@ class FeatureMap:
     uses: Mapping[int, Use]
 
 
-def feature_maps(trace: Trace) -> list[FeatureMap]:
+def feature_maps(trace: Trace, fused: Fused = NOTHING_FUSED) -> list[FeatureMap]:
     """Results that only operators of the trace read, each as one whole operand or input.
 
     What must reach memory is none: results of the trace, updated weights, keys and values that are
-    kept for later steps. Nor is what an operator in repetition makes or reads.
+    kept for later steps. Nor is what an operator in repetition makes or reads, or what never leaves
+    the tiles of a product. Operators that are fused run at the place of their product.
     """
     place = {op.name: i for i, op in enumerate(trace)}
+    host, inner = fused.host, fused.inner
     uses: dict[int, dict[int, Use | None]] = {}
     for i, op in enumerate(trace):
         for dep in op.deps:
-            uses.setdefault(place[dep], {})[i] = _use(op, trace[dep], trace)
+            of = uses.setdefault(place[dep], {})
+            at = host.get(i, i)
+            use = _use(op, trace[dep], trace)
+            of[at] = _both(of[at], use) if at in of else use
     products = [i for i, op in enumerate(trace) if op.is_matmul]
     found = []
     for i, op in enumerate(trace):
         read = {at: use for at, use in uses.get(i, {}).items() if use is not None}
         leaves = op.kind is Kind.UPDATE or op.function == "kv_cache_write" or op.repeats > 1
-        if leaves or not read or len(read) < len(uses[i]):
+        if i in inner or leaves or not read or len(read) < len(uses[i]):
             continue
-        last = max(read)
+        last, producer = max(read), host.get(i, i)
         if not trace.ops[last].is_matmul:
             last = next((at for at in products if at > last), len(trace) - 1)
-        first = i if op.is_matmul else max((place[dep] + 1 for dep in op.deps), default=0)
-        found.append(FeatureMap(i, _result_bytes(op), first, last, read))
+        first = producer
+        if not trace.ops[producer].is_matmul:
+            first = max((place[dep] + 1 for dep in op.deps), default=0)
+        found.append(FeatureMap(producer, _result_bytes(op), first, last, read))
     return found
+
+
+def _both(one: Use | None, other: Use | None) -> Use | None:
+    """What a product and the work that is fused into it read of the same map."""
+    if one is None or other is None or (one.operand and other.operand):
+        return None
+    return Use(one.operand or other.operand, one.size_bytes + other.size_bytes)
 
 
 def _result_bytes(op: Op) -> int:

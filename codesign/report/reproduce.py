@@ -47,7 +47,7 @@ def _simulate(config: Mapping[str, Any]) -> list[str]:
             parts += [f"--where {shlex.quote(glob)}" for glob in sparsity["where"].split(",")]
         if sparsity["method"] is not None:
             parts.append(f"--method {shlex.quote(sparsity['method'])}")
-    decided = [name for name in ("keep_on_chip", "place") if mapping.get(name)]
+    decided = [name for name in ("keep_on_chip", "fuse", "place") if mapping.get(name)]
     if mapping["mapper"] != "heuristic" or decided:
         parts += [f"--{key} {mapping[key]}" for key in ("mapper", "objective", "budget")]
     parts += [f"--{name.replace('_', '-')}" for name in decided]

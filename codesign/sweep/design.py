@@ -125,7 +125,7 @@ _SECTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     ),
     "arch": ("name", ("name",)),
     "sparsity": ("pattern", ("pattern", "where", "method")),
-    "mapping": ("mapper", ("mapper", "objective", "budget", "keep_on_chip", "place")),
+    "mapping": ("mapper", ("mapper", "objective", "budget", "keep_on_chip", "fuse", "place")),
 }  # fmt: skip
 """What a bare section name stands for, and the keys of the section; other paths go below its
 `set`.

@@ -58,6 +58,9 @@ class MappingChoice(Spec):
     keep_on_chip: bool = Field(
         default=False, description="whether feature maps may stay in scratchpads between operators"
     )
+    fuse: bool = Field(
+        default=False, description="whether vector work may follow on each tile of a product"
+    )
     place: bool = Field(
         default=False, description="whether each operator gets a core of its own, or all, by choice"
     )
