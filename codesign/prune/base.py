@@ -28,7 +28,7 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from codesign.config import CodesignError, did_you_mean
+from codesign.config import CodesignError, did_you_mean, fingerprint
 from codesign.prune.export import with_masks
 from codesign.prune.products import product
 from codesign.prune.target import Target, as_mask
@@ -75,6 +75,10 @@ class Sparsifier:
     def method(self) -> Method:
         """Which products of a training step the method makes sparse."""
         return METHODS[self.name]
+
+    def layer_seed(self, target: Target) -> int:
+        """A seed of the layer's own, from the method's and the layer's name."""
+        return int(fingerprint([self.seed, target.key]), 16) >> 1
 
     # What a family decides
 

@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from codesign.config import CodesignError, fingerprint
-from codesign.prune.oneshot import FixedMask, as_tensor, erk, removed_share
+from codesign.config import CodesignError
+from codesign.prune.oneshot import FixedMask, erk, random_mask, removed_share
 from codesign.prune.schedule import cosine, cubic, progress
 from codesign.prune.select import block_norms, count_kept, largest, spread_blocks
 from codesign.prune.target import Target
@@ -114,6 +114,11 @@ class _Regrowing(_Scheduled):
         if all("gradient" in target.state for target in self.targets):
             super().advance()
 
+    def regrow(self, target: Target, kept: Tensor, grown: int) -> None:
+        """Let as many weights grow beside the kept ones, where gradients are largest."""
+        none = -torch.ones(()).to(target.weight)
+        self.swap(target, kept, largest(torch.where(kept, none, target.state["gradient"]), grown))
+
     def swap(self, target: Target, kept: Tensor, regrown: Tensor) -> None:
         """The mask of what is kept and what grows; weights that were not there start from zero."""
         assert target.mask is not None
@@ -148,10 +153,11 @@ class RigL(_Regrowing):
     def start(self) -> None:
         removed = erk(self.pattern, self.targets)
         for target in self.targets:
-            seed = int(fingerprint([self.seed, target.key]), 16) >> 1
             size = target.weight.numel()
             share = removed_share(self.pattern) if self.uniform else removed[target.key]
-            keys = torch.rand(target.shape, generator=torch.Generator().manual_seed(seed % 2**63))
+            keys = torch.rand(
+                target.shape, generator=torch.Generator().manual_seed(self.layer_seed(target))
+            )
             target.mask = largest(keys.to(target.weight.device), count_kept(share, size))
 
     def change(self, target: Target) -> None:
@@ -159,9 +165,7 @@ class RigL(_Regrowing):
         total = int(target.mask.sum())
         moved = min(int(cosine(self.share, self.done) * total), target.mask.numel() - total)
         sizes = torch.where(target.mask, target.rows().abs(), -torch.ones(()).to(target.weight))
-        kept = largest(sizes, total - moved)
-        scores = torch.where(kept, -torch.ones(()).to(target.weight), target.state["gradient"])
-        self.swap(target, kept, largest(scores, moved))
+        self.regrow(target, largest(sizes, total - moved), moved)
 
 
 class GraNet(_Regrowing):
@@ -198,9 +202,7 @@ class GraNet(_Regrowing):
         sparsity = cubic(self.initial_sparsity, removed_share(self.pattern), self.done)
         total = min(count_kept(sparsity, size), int(target.mask.sum()))
         moved = min(int(cosine(self.share, self.done) * total), size - total)
-        kept = largest(target.rows().abs() * target.mask, total - moved)
-        scores = torch.where(kept, -torch.ones(()).to(target.weight), target.state["gradient"])
-        self.swap(target, kept, largest(scores, moved))
+        self.regrow(target, largest(target.rows().abs() * target.mask, total - moved), moved)
 
 
 class SRigL(_Regrowing):
@@ -229,8 +231,7 @@ class SRigL(_Regrowing):
         self.share, self.least_salient = share, least_salient
 
     def choose(self, target: Target) -> Tensor:
-        seed = int(fingerprint([self.seed, target.key]), 16) >> 1
-        return as_tensor(self.pattern.sample(*target.shape, seed), target.weight)
+        return random_mask(self, target)
 
     def change(self, target: Target) -> None:
         assert target.mask is not None
@@ -299,7 +300,4 @@ class Blast(_Regrowing):
         kept = largest(norms, total - moved)
         gradient = block_norms(target.state["gradient"], height, width)
         grown = largest(torch.where(kept, -torch.ones(()).to(norms), gradient), moved)
-        spread = (spread_blocks(blocks, height, width, target.shape) for blocks in (kept, grown))
-        old, new = spread
-        target.weight.mul_(target.shaped(~(new & ~target.mask)))
-        target.mask = old | new
+        self.swap(target, *(spread_blocks(b, height, width, target.shape) for b in (kept, grown)))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
@@ -43,13 +41,8 @@ class PixelatedButterfly(Sparsifier):
         super().start()
         random = torch.Generator().manual_seed(self.seed)
         for target in self.targets:
-            n, k = target.shape
-            rank = self.rank or max(1, min(n, k) // 16)
-            up = torch.zeros(n, rank)
-            down = torch.randn(rank, k, generator=random) / math.sqrt(k)
-            parts = (torch.tensor(self.gamma), up, down)
-            gamma, left, right = (nn.Parameter(part.to(target.weight)) for part in parts)
-            self.low[target.key] = gamma, left, right
+            gamma = nn.Parameter(torch.tensor(self.gamma).to(target.weight))
+            self.low[target.key] = gamma, *target.low_rank(self.rank, random)
 
     def parameters(self) -> list[nn.Parameter]:
         return [part for parts in self.low.values() for part in parts]

@@ -18,8 +18,7 @@ def mvue(x: Tensor, n: int, m: int, random: torch.Generator) -> Tensor:
     p_i = t_i + |x_i| * (sum_k t_k / (S - |x_k|) - t_i / (S - |x_i|)) of being drawn.
     Raises CodesignError for larger n.
     """
-    if n > 2 or n > m:
-        raise CodesignError(f"an unbiased estimate keeps 1 or 2 of m elements, not {n}:{m}")
+    _check(n, m)
     rows, cols = x.shape
     groups = torch.nn.functional.pad(x, (0, -cols % m)).reshape(-1, m)
     size = groups.abs()
@@ -72,13 +71,17 @@ def along_batch(dy: Tensor, n: int, m: int, random: torch.Generator) -> Tensor:
 
 
 def _drawn_by_kernel(tokens: Tensor, n: int, m: int, random: torch.Generator) -> Tensor:
-    if n > 2 or n > m:
-        raise CodesignError(f"an unbiased estimate keeps 1 or 2 of m elements, not {n}:{m}")
+    _check(n, m)
     values = tokens.detach().contiguous()
     uniforms = torch.rand(n * -(-len(values) // m), values.shape[1], generator=random)
     out = torch.empty_like(values)
     draw_along_columns(values.numpy(), uniforms.numpy(), n, m, out.numpy())
     return out
+
+
+def _check(n: int, m: int) -> None:
+    if n > 2 or n > m:
+        raise CodesignError(f"an unbiased estimate keeps 1 or 2 of m elements, not {n}:{m}")
 
 
 def _draw(size: Tensor, random: torch.Generator) -> Tensor:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from codesign.config import CodesignError, fingerprint
+from codesign.config import CodesignError
 from codesign.prune.base import Sparsifier, Timing
 from codesign.prune.select import count_kept, largest, largest_of_groups
 from codesign.prune.target import Target
@@ -39,6 +39,12 @@ def projected(pattern: Pattern, rows: Tensor) -> Tensor:
     return as_tensor(pattern.project(rows.detach().float().cpu().numpy()), rows)
 
 
+def random_mask(method: Sparsifier, target: Target) -> Tensor:
+    """A random mask of the method's pattern, the same for one seed and one name of a layer."""
+    found = method.pattern.sample(*target.shape, method.layer_seed(target))
+    return as_tensor(found, target.weight)
+
+
 class Random(FixedMask):
     """A random mask of the pattern for each layer, decided by the seed: the floor."""
 
@@ -47,8 +53,7 @@ class Random(FixedMask):
     patterns = (Pattern,)
 
     def choose(self, target: Target) -> Tensor:
-        seed = int(fingerprint([self.seed, target.key]), 16) >> 1
-        return as_tensor(self.pattern.sample(*target.shape, seed), target.weight)
+        return random_mask(self, target)
 
 
 class MagnitudeUniform(FixedMask):

@@ -8,9 +8,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from codesign.config import fingerprint
 from codesign.prune.nm_training import NMTraining, nested
-from codesign.prune.oneshot import as_tensor
+from codesign.prune.oneshot import random_mask
 from codesign.prune.products import differentiable, product
 from codesign.prune.target import Target
 from codesign.sparsity.pattern import Pattern
@@ -41,8 +40,7 @@ class Slope(NMTraining):
         self.adapters: dict[str, tuple[nn.Parameter, nn.Parameter]] = {}
 
     def choose(self, target: Target) -> Tensor:
-        seed = int(fingerprint([self.seed, target.key]), 16) >> 1
-        return as_tensor(self.pattern.sample(*target.shape, seed), target.weight)
+        return random_mask(self, target)
 
     def choose_backward(self, target: Target) -> Tensor:
         return nested(target, self.n, self.m)
@@ -51,11 +49,7 @@ class Slope(NMTraining):
         super().start()
         random = torch.Generator().manual_seed(self.seed)
         for target in self.targets:
-            n, k = target.shape
-            rank = self.rank or max(1, min(n, k) // 16)
-            down = torch.randn(rank, k, generator=random).to(target.weight) / math.sqrt(k)
-            up = torch.zeros(n, rank).to(target.weight)
-            self.adapters[target.key] = nn.Parameter(up), nn.Parameter(down)
+            self.adapters[target.key] = target.low_rank(self.rank, random)
 
     def parameters(self) -> list[nn.Parameter]:
         return [factor for pair in self.adapters.values() for factor in pair]

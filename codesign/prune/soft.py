@@ -123,7 +123,17 @@ class AutoSparse(_Soft):
                     logit.grad.clamp_min_(0)  # a step against it can only lower the threshold
 
 
-class St3(_Soft):
+class _Reaching(_Soft):
+    """One whose `finish` is at the pattern's sparsity whatever the number of steps."""
+
+    def finish(self) -> None:
+        self.step = max(self.step, self.steps)
+        with torch.no_grad():
+            self.advance()
+        super().finish()
+
+
+class St3(_Reaching):
     """Soft thresholding at the magnitude that the cubic schedule's sparsity asks for.
 
     The gradient passes straight to the raw weights. With `rescale` the soft weights are scaled so
@@ -166,12 +176,6 @@ class St3(_Soft):
     def weight(self, target: Target) -> Tensor:
         return target.state["weight"]
 
-    def finish(self) -> None:
-        self.step = max(self.step, self.steps)
-        with torch.no_grad():
-            self.advance()
-        super().finish()
-
 
 def cut(sizes: Tensor, sparsity: float) -> Tensor:
     """The largest magnitude that a sparsity removes, 0 if it removes none."""
@@ -180,7 +184,7 @@ def cut(sizes: Tensor, sparsity: float) -> Tensor:
     return torch.kthvalue(flat, removed).values if removed else torch.zeros(()).to(flat)
 
 
-class Pdp(_Soft):
+class Pdp(_Reaching):
     """The weight is multiplied by sigmoid((w^2 - t^2) / tau), t half-way across the cut; then hard.
 
     The cut is between the smallest kept and the largest pruned magnitude of a layer (of a group for
@@ -243,9 +247,3 @@ class Pdp(_Soft):
     def output(self, target: Target, x: Tensor) -> Tensor:
         weight = target.layer.weight
         return differentiable(x, target.layer, weight * self.soft_mask(target, weight))
-
-    def finish(self) -> None:
-        self.step = max(self.step, self.steps)
-        with torch.no_grad():
-            self.advance()
-        super().finish()

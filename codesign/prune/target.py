@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -66,6 +67,16 @@ class Target:
     def masked(self, values: Tensor, kept: Tensor) -> Tensor:
         """A tensor of the weight's shape, zero where a mask [n, k] is not set."""
         return values * as_numbers(self.shaped(kept))
+
+    def low_rank(self, rank: int, random: torch.Generator) -> tuple[nn.Parameter, nn.Parameter]:
+        """Factors of an n x k product that is zero: [n, rank] zeros, [rank, k] normal / sqrt(k).
+
+        Rank 0 stands for a sixteenth of the shorter side, at least 1.
+        """
+        n, k = self.shape
+        rank = rank or max(1, min(n, k) // 16)
+        up, down = torch.zeros(n, rank), torch.randn(rank, k, generator=random) / math.sqrt(k)
+        return nn.Parameter(up.to(self.weight)), nn.Parameter(down.to(self.weight))
 
     def by_input(self, rows: Tensor) -> Tensor:
         """A matrix [n, k] as backward-data reads it: [in, taps * n], n innermost."""
