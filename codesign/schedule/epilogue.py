@@ -101,7 +101,7 @@ class Finish:
         tiles = np.flatnonzero(table.last_k)
         elements = table.c_elements[tiles]
         kept_read = _dealt(self.kept_read_bytes, elements)
-        read = _dealt(self.epilogue.operand_bytes, elements) - kept_read
+        read = _dealt(self.epilogue.operand_bytes - self.kept_read_bytes, elements)
         dtypes = self.epilogue.dtypes(table.op.c_dtype)
         written = [bytes_of(elements, dtype) for dtype in dtypes]
         kept_write = written.pop() if self.keeps_result else np.zeros_like(elements)
