@@ -22,7 +22,7 @@ from codesign.accuracy.tasks import Task
 from codesign.accuracy.train import Recipe, load_dense, method_of, one_thread
 from codesign.config import CodesignError
 from codesign.prune.base import Sparsifier
-from codesign.prune.calibrated import add_tokens
+from codesign.prune.calibrated import add_tokens, gram
 from codesign.prune.registry import SPARSIFIERS, sparsifier
 from codesign.prune.target import Target
 
@@ -107,7 +107,7 @@ def gather(model: nn.Module, targets: Mapping[str, Target], batches: Iterable[An
             handle.remove()
     if unseen := [name for name, state in states.items() if "gram" not in state]:
         raise CodesignError(f"{unseen[0]}: no calibration input reached the layer")
-    return {name: state["gram"] for name, state in states.items()}
+    return {name: gram(state) for name, state in states.items()}
 
 
 def output_errors(

@@ -13,6 +13,9 @@ from codesign.prune.select import count_kept, largest_of_groups
 from codesign.prune.target import Target
 from codesign.sparsity.pattern import NM, Pattern, Split, Unstructured
 
+_SIDE = 512
+"""Blocks of a symmetric sum: small enough to leave out nearly half, large enough for one GEMM."""
+
 
 class _Calibrated(FixedMask):
     """Chooses masks layer by layer from the inputs that each layer saw."""
@@ -94,22 +97,37 @@ class _Hessians(_Calibrated):
 
     def hessian(self, target: Target) -> Tensor:
         """The mean of x x^T plus `damping` of its mean diagonal; 1 for inputs that are never on."""
-        return damped(target.state["gram"] / target.state["tokens"], self.damping)
+        return damped(gram(target.state) / target.state["tokens"], self.damping)
 
 
 def add_tokens(state: dict[str, Tensor], rows: Tensor) -> None:
-    """Add tokens [t, k] to the running sums `gram` (x x^T, float32) and `tokens`."""
+    """Add tokens [t, k] to the running sums `gram` (x x^T, float32) and `tokens`.
+
+    Of `gram` only blocks on the diagonal and above are kept up: read it with the function `gram`.
+    """
     rows = rows.float()
+    k = rows.shape[1]
     if "gram" not in state:
-        state["gram"] = torch.zeros(rows.shape[1], rows.shape[1]).to(rows)
+        state["gram"] = torch.zeros(k, k).to(rows)
         state["tokens"] = torch.zeros(())
-    state["gram"].addmm_(rows.t(), rows)
+    for start in range(0, k, _SIDE):
+        stop = start + _SIDE
+        state["gram"][start:stop, start:].addmm_(rows[:, start:stop].t(), rows[:, start:])
     state["tokens"] += len(rows)
 
 
-def damped(gram: Tensor, damping: float) -> Tensor:
+def gram(state: dict[str, Tensor]) -> Tensor:
+    """The sum of x x^T over all tokens that `add_tokens` has seen, [k, k]."""
+    sums = state["gram"]
+    for start in range(0, len(sums), _SIDE):
+        stop = start + _SIDE
+        sums[stop:, start:stop] = sums[start:stop, stop:].t()
+    return sums
+
+
+def damped(sums: Tensor, damping: float) -> Tensor:
     """A positive definite copy of a Gram matrix."""
-    hessian = gram.clone()
+    hessian = sums.clone()
     diagonal = hessian.diagonal()
     diagonal[diagonal == 0] = 1
     diagonal += damping * diagonal.mean()

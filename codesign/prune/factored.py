@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from codesign.config import CodesignError
 from codesign.prune.base import Sparsifier
-from codesign.prune.calibrated import add_tokens
+from codesign.prune.calibrated import add_tokens, gram
 from codesign.prune.oneshot import FixedMask, as_tensor
 from codesign.prune.products import differentiable
 from codesign.prune.target import Target
@@ -121,7 +121,7 @@ class SliceGPT(FixedMask):
         for target in self.targets:
             if "gram" not in target.state:
                 raise CodesignError(f"{target.name}: no calibration input reached the layer")
-            vectors = torch.linalg.eigh(target.state["gram"].double()).eigenvectors.flip(1)
+            vectors = torch.linalg.eigh(gram(target.state).double()).eigenvectors.flip(1)
             kept = self.pattern.kept(target.shape[1])
             target.state = {"rotation": vectors[:, :kept].to(target.weight)}
             target.mask = torch.zeros(target.shape, dtype=torch.bool, device=target.weight.device)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from codesign.config import CodesignError
-from codesign.prune.calibrated import damped, quadratic, refit, sparsegpt
+from codesign.prune.calibrated import add_tokens, damped, gram, quadratic, refit, sparsegpt
 from codesign.prune.registry import sparsifier
 from codesign.sparsity.pattern import parse_pattern
 
@@ -56,6 +56,17 @@ def test_masks_are_exact_and_pruned_weights_zero(name, pattern) -> None:
         assert (mask.group_counts(4) == 2).all()
     elif name != "sparsegpt":  # which shares its zeros out over blocks of columns
         assert (mask.lane_counts(16)[0] == 16).all()
+
+
+def test_sums_over_tokens_are_symmetric_however_often_they_are_read() -> None:
+    x = torch.randn(12, 1100, generator=torch.Generator().manual_seed(0))
+    state: dict[str, torch.Tensor] = {}
+    for part in x.split(4):
+        add_tokens(state, part)
+        gram(state)
+    torch.testing.assert_close(gram(state), x.t() @ x, rtol=1e-5, atol=1e-4)
+    assert torch.equal(gram(state), gram(state).t())
+    assert state["tokens"] == 12
 
 
 def test_wanda_worked_by_hand() -> None:
