@@ -16,12 +16,14 @@ from codesign.metrics.prices import Prices, prices_of, spent
 from codesign.metrics.rates import rates_of
 from codesign.metrics.result import OpResult, Result
 from codesign.metrics.tally import Tally, shares_of_time, summed, tally
+from codesign.schedule.network import Network, network
 from codesign.schedule.program import Program
-from codesign.sim import Timeline, link, simulate
+from codesign.sim import Spans, Timeline, simulate
 from codesign.sparsity.mask import Mask
 from codesign.trace.op import Op, Trace
 from codesign.trace.sparsify import effective_macs
 from codesign.units import HZ_PER_MHZ, PJ_PER_J
+from codesign.windowed import simulate_spans
 
 Progress = Callable[[str, int, int], None]
 """Called with an operator's name, how many operators are lowered, and of how many."""
@@ -60,10 +62,9 @@ def evaluate(
     >>> result.macs == 256**3 == result.executed_macs
     True
     """
-    lowered, timeline, first = run(
-        trace, machine, fidelity=fidelity, seed=seed, chooser=chooser, progress=progress
-    )
-    return account(trace, machine, Fidelity(fidelity), seed, lowered, timeline, first, chooser)
+    fidelity = Fidelity(fidelity)
+    lowered, joined = lower_all(trace, machine, fidelity, seed, chooser, progress)
+    return account(trace, machine, fidelity, seed, lowered, simulate_spans(joined), chooser)
 
 
 def simulated_s(
@@ -75,8 +76,8 @@ def simulated_s(
     >>> simulated_s(codesign.load_workload("gemm:64,64,64"), codesign.load_arch("sat")) > 0
     True
     """
-    timeline = run(trace, machine, fidelity=fidelity, seed=seed)[1]
-    return float(timeline.cycles / (machine.spec.clock_mhz * HZ_PER_MHZ))
+    spans = simulate_spans(lower_all(trace, machine, Fidelity(fidelity), seed)[1])
+    return float(spans.cycles / (machine.spec.clock_mhz * HZ_PER_MHZ))
 
 
 def run(
@@ -89,9 +90,21 @@ def run(
     progress: Progress | None = None,
 ) -> tuple[list[Lowered], Timeline, np.ndarray]:
     """Lower and simulate a trace; operator i owns steps first[i]:first[i + 1] of the timeline."""
+    lowered, joined = lower_all(trace, machine, Fidelity(fidelity), seed, chooser, progress)
+    return lowered, simulate(joined.join()), joined.first
+
+
+def lower_all(
+    trace: Trace,
+    machine: AnyMachine,
+    fidelity: Fidelity,
+    seed: int,
+    chooser: Chooser | None = None,
+    progress: Progress | None = None,
+) -> tuple[list[Lowered], Network]:
+    """Lower every operator of a trace, and say how their programs wait for each other."""
     if not trace.ops:
         raise CodesignError(f"trace {trace.name} has no operators")
-    fidelity = Fidelity(fidelity)
     memo: dict[object, Lowered] = {}
     lowered = []
     for done, op in enumerate(trace):
@@ -100,13 +113,13 @@ def run(
             progress(op.name, done + 1, len(trace))
     place = {op.name: i for i, op in enumerate(trace)}
     waits = chooser.waits if isinstance(chooser, NetworkPlan) else {}
-    linked = link(
+    joined = network(
         [row.program for row in lowered],
         [[place[dep] for dep in (*op.deps, *waits.get(op.name, ()))] for op in trace],
         [machine.engines(row.op, row.mapping) for row in lowered],
         [op.repeats for op in trace],
     )
-    return lowered, simulate(linked.program), linked.first
+    return lowered, joined
 
 
 def lower(
@@ -155,15 +168,12 @@ def account(
     fidelity: Fidelity,
     seed: int,
     lowered: list[Lowered],
-    timeline: Timeline,
-    first: np.ndarray,
+    spans: Spans,
     chooser: Chooser | None = None,
 ) -> Result:
-    """Turn a simulated timeline into energy, area, bytes and the rows of a report."""
+    """Turn the spans of simulated operators into energy, area, bytes and the rows of a report."""
     spec, prices = machine.spec, prices_of(machine)
-    tallies = tally(
-        timeline, first, [row.program for row in lowered], [r.op.repeats for r in lowered]
-    )
+    tallies = tally(spans, [row.program for row in lowered], [r.op.repeats for r in lowered])
     ops, bounds, board_pj = [], [], []
     for row, counts, share in zip(lowered, tallies, shares_of_time(tallies), strict=True):
         bound = roofline(row.op, machine, row.sparse, counts.of("mac"), row.mapping)
@@ -178,7 +188,7 @@ def account(
     if isinstance(chooser, NetworkPlan):
         notes.append(chooser.note)
     rates = rates_of(
-        cycles=timeline.cycles,
+        cycles=spans.cycles,
         clock_mhz=spec.clock_mhz,
         energy_j=sum(energy_j_by_part.values()),
         macs=trace.macs,
@@ -206,8 +216,8 @@ def account(
         dram_bytes=sum(op.dram_bytes for op in ops),
         bytes_by_memory=summed(op.bytes_by_memory for op in ops),
         counters=summed(counts.actions for counts in tallies),
-        busy_cycles={k: v for k, v in timeline.busy_cycles().items() if k != "marker"},
-        stall_cycles={k: v for k, v in timeline.stall_cycles().items() if k != "marker"},
+        busy_cycles={k: v for k, v in spans.busy_cycles.items() if k != "marker"},
+        stall_cycles={k: v for k, v in spans.stall_cycles.items() if k != "marker"},
         roofline_cycles=max(
             sum(bound.compute_cycles for bound in bounds),
             sum(bound.memory_cycles for bound in bounds),

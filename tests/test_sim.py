@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -99,13 +100,18 @@ def test_a_repeated_operator_is_the_operator_written_out(
 
 
 def test_sums_of_a_timeline() -> None:
-    timeline = simulate(
-        link([operator(5, 7, 20, 4)] * 2, [[], [0]], [("a",), ("a",)], [1, 1]).program
-    )
-    assert timeline.busy_cycles() == {"marker": 0, "dram": 32, "array": 40}
+    linked = link([operator(5, 7, 20, 4)] * 2, [[], [0]], [("a",), ("a",)], [1, 1])
+    timeline = simulate(linked.program)
+    spans = timeline.spans(linked.first)
+    assert spans.busy_cycles == {"marker": 0, "dram": 32, "array": 40}
     waited = (timeline.start - timeline.ready)[timeline.program.unit == 1].sum()
-    assert timeline.stall_cycles()["dram"] == waited > 0
-    assert timeline.cycles == timeline.end.max()
+    assert spans.stall_cycles["dram"] == waited > 0
+    assert spans.cycles == timeline.cycles == timeline.end.max()
+    works = timeline.program.unit != 0
+    assert spans.start.tolist() == [
+        timeline.start[a:b][works[a:b]].min() for a, b in pairwise(linked.first)
+    ]
+    assert spans.end.tolist() == timeline.end[linked.first[1:] - 1].tolist()
 
 
 def test_programs_of_different_machines_are_not_linked() -> None:

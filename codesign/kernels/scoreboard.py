@@ -65,10 +65,9 @@ def _drop_least(heap_ready, heap_step, size):
 
 @njit(cache=True, nogil=True)
 def _in_program_order(
-    unit, busy, latency, dep_ptr, dep_idx, servers, first, free, ready, start, end
+    unit, busy, latency, dep_ptr, dep_idx, servers, first, free, last_start, ready, start, end
 ):
     """One pass for programs whose units all serve in program order or have no limit."""
-    last_start = np.zeros(len(servers), dtype=np.int64)
     for i in range(len(unit)):
         at = 0
         for e in range(dep_ptr[i], dep_ptr[i + 1]):
@@ -87,16 +86,21 @@ def _in_program_order(
 
 
 @njit(cache=True, nogil=True)
-def _in_time_order(
-    unit, busy, latency, dep_ptr, dep_idx, servers, first, free, by_arrival, ready, start, end
-):
-    """Serve arrival-order steps by (ready, index); resolve the others as soon as they can be.
+def resume_steps(
+    unit, busy, latency, dep_ptr, dep_idx, servers, first, by_arrival, free, last_start, watched,
+    ready, start, end,
+):  # fmt: skip
+    """Run the rows whose `end` is -1 until all are done, or until a watched row is.
+
+    A row is ready no earlier than `ready` says at first. Unit u has the servers free[first[u] :
+    first[u + 1]], a heap of the cycles at which they are free; `last_start` is the start of its
+    latest step. Once a row of `watched` (only rows of units without a limit) is done, no further
+    step in order of arrival (`by_arrival`) is served: what waits for such a row may come before it.
 
     Every unresolved step depends on a heap element, possibly by way of its unit's program order: it
     is ready no earlier than the heap's least, and on a tie it is a later row, as links lead back.
     """
     n = len(unit)
-    last_start = np.zeros(len(servers), dtype=np.int64)
     last_step = np.full(len(servers), -1, dtype=np.int64)
     previous = np.full(n, -1, dtype=np.int64)
     scanned = dep_ptr[:-1].copy()
@@ -105,9 +109,8 @@ def _in_time_order(
     sibling = np.full(n, -1, dtype=np.int64)
     queued = 0
     for i in range(n):
-        end[i] = -1
-        ready[i] = 0
         queued += by_arrival[unit[i]]
+    stop_serving = False
     heap_ready = np.empty(queued, dtype=np.int64)
     heap_step = np.empty(queued, dtype=np.int64)
     size = 0
@@ -120,10 +123,12 @@ def _in_time_order(
         elif row < n:
             i = row
             row += 1
+            if end[i] >= 0:
+                continue
             if servers[unit[i]] > 0 and not by_arrival[unit[i]]:
                 previous[i] = last_step[unit[i]]
                 last_step[unit[i]] = i
-        elif size > 0:
+        elif size > 0 and not stop_serving:
             i = heap_step[0]
             _drop_least(heap_ready, heap_step, size)
             size -= 1
@@ -162,6 +167,8 @@ def _in_time_order(
             at = max(at, last_start[u], free[first[u]])
             last_start[u] = at
             _hold(free, first[u], servers[u], at + busy[i])
+        else:
+            stop_serving |= watched[i]
         start[i] = at
         end[i] = at + busy[i] + latency[i]
         woken = waiter[i]
@@ -170,6 +177,25 @@ def _in_time_order(
             sibling[woken] = todo
             todo = woken
             woken = following
+
+
+@njit(cache=True, nogil=True)
+def idle_units(servers, order, steps_of):
+    """The state of units before their first step, as `resume_steps` takes it.
+
+    `servers` (int64[u]) and `order` (int8[u]) are those of `run_steps`, `steps_of` (int64[u]) the
+    steps that each unit will serve in all. Returns servers, first, by_arrival, free, last_start.
+    """
+    first = np.zeros(len(servers) + 1, dtype=np.int64)
+    used = np.empty(len(servers), dtype=np.int64)
+    by_arrival = np.zeros(len(servers), dtype=np.int64)
+    for u in range(len(servers)):
+        # More servers than steps never matter: such a unit is one where nobody waits for a server.
+        used[u] = min(servers[u], max(steps_of[u], 1))
+        first[u + 1] = first[u] + used[u]
+        by_arrival[u] = order[u] == 1 and servers[u] > 0 and steps_of[u] > 0
+    free = np.zeros(first[-1], dtype=np.int64)
+    return used, first, by_arrival, free, np.zeros(len(servers), dtype=np.int64)
 
 
 @njit(cache=True, nogil=True)
@@ -191,24 +217,37 @@ def run_steps(unit, busy, latency, dep_ptr, dep_idx, servers, order):
     steps_of = np.zeros(len(servers), dtype=np.int64)
     for i in range(n):
         steps_of[unit[i]] += 1
-    first = np.zeros(len(servers) + 1, dtype=np.int64)
-    used = np.empty(len(servers), dtype=np.int64)
-    by_arrival = np.zeros(len(servers), dtype=np.int64)
-    any_arrival = False
-    for u in range(len(servers)):
-        # More servers than steps never matter: such a unit is one where nobody waits for a server.
-        used[u] = min(servers[u], max(steps_of[u], 1))
-        first[u + 1] = first[u] + used[u]
-        if order[u] == 1 and servers[u] > 0 and steps_of[u] > 0:
-            by_arrival[u] = 1
-            any_arrival = True
-    free = np.zeros(first[-1], dtype=np.int64)
-    if any_arrival:
-        _in_time_order(
-            unit, busy, latency, dep_ptr, dep_idx, used, first, free, by_arrival, ready, start, end
-        )
+    used, first, by_arrival, free, last_start = idle_units(servers, order, steps_of)
+    if by_arrival.any():
+        ready[:] = 0
+        end[:] = -1
+        resume_steps(
+            unit, busy, latency, dep_ptr, dep_idx, used, first, by_arrival, free, last_start,
+            np.zeros(n, dtype=np.bool_), ready, start, end,
+        )  # fmt: skip
     else:
         _in_program_order(
-            unit, busy, latency, dep_ptr, dep_idx, used, first, free, ready, start, end
+            unit, busy, latency, dep_ptr, dep_idx, used, first, free, last_start, ready, start, end
         )
     return ready, start, end
+
+
+@njit(cache=True, nogil=True)
+def sum_parts(unit, ready, start, first, units):
+    """When each part of a program begins to work, and how long its steps wait.
+
+    Part i is the rows first[i] to first[i + 1]. Returns for each part the least start of its rows
+    of units other than 0, the markers' (the largest int64 where it has none), and the cycles that
+    its steps waited for each of the `units` (int64[parts, units]).
+    """
+    parts = len(first) - 1
+    begun = np.empty(parts, dtype=np.int64)
+    waited = np.zeros((parts, units), dtype=np.int64)
+    for part in range(parts):
+        least = np.iinfo(np.int64).max
+        for i in range(first[part], first[part + 1]):
+            waited[part, unit[i]] += start[i] - ready[i]
+            if unit[i] != 0:
+                least = min(least, start[i])
+        begun[part] = least
+    return begun, waited

@@ -80,7 +80,7 @@ def _cases(machine: AnyMachine, *, quick: bool) -> Iterator[Case]:
             trace = probe.trace if pattern == "dense" else everywhere(probe.trace, pattern)
             for fidelity in (Fidelity.TILE, Fidelity.ROW):
                 lowered, timeline, first = run(trace, machine, fidelity=fidelity)
-                result = account(trace, machine, fidelity, 0, lowered, timeline, first)
+                result = account(trace, machine, fidelity, 0, lowered, timeline.spans(first))
                 label = f"{name}, {pattern}, {fidelity.value}"
                 yield Case(label, trace, machine, tuple(lowered), timeline, result)
 

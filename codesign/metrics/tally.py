@@ -6,10 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
-
-from codesign.schedule.program import MARKER, NO_ACTION, Int64, Program
-from codesign.sim import Timeline
+from codesign.schedule.program import MARKER, NO_ACTION, Program
+from codesign.sim import Spans
 
 Number = TypeVar("Number", int, float)
 
@@ -27,41 +25,33 @@ class Tally:
         return self.actions.get(action, 0)
 
 
-def tally(
-    timeline: Timeline, first: Int64, programs: Sequence[Program], repeats: Sequence[int]
-) -> list[Tally]:
-    """Sum the steps of every operator; operator i owns steps first[i] to first[i + 1]."""
-    program = timeline.program
-    owners = len(first) - 1
-    owner = np.repeat(np.arange(owners), np.diff(first))
-    counts = _sums(owner, program.action, program.count, owners, len(program.actions))
-    busy = _sums(owner, program.unit, program.busy_cycles, owners, len(program.units))
-    worked = program.unit != 0
-    start = np.full(owners, np.iinfo(np.int64).max)
-    np.minimum.at(start, owner[worked], timeline.start[worked])
-    end = timeline.end[first[1:] - 1]
+def tally(spans: Spans, programs: Sequence[Program], repeats: Sequence[int]) -> list[Tally]:
+    """What every operator did: its program, run so many times, within its span."""
+    known: dict[int, tuple[Mapping[str, int], Mapping[str, int]]] = {}
     out = []
-    for i, (one, times) in enumerate(zip(programs, repeats, strict=True)):
-        actions = {
-            name: int(count)
-            for name, count in zip(program.actions, counts[i], strict=True)
-            if count and name != NO_ACTION
-        }
-        for name, amount in one.tallies.items():
-            actions[name] = actions.get(name, 0) + amount * times
-        units = {
-            unit.name: int(cycles)
-            for unit, cycles in zip(program.units, busy[i], strict=True)
-            if cycles and unit is not MARKER
-        }
-        out.append(Tally(actions, units, int(min(start[i], end[i])), int(end[i])))
+    for program, times, start, end in zip(
+        programs, repeats, spans.start.tolist(), spans.end.tolist(), strict=True
+    ):
+        own = known.get(id(program))
+        if own is None:
+            own = known[id(program)] = actions_of(program), _held(program)
+        actions, held = ({name: n * times for name, n in one.items()} for one in own)
+        out.append(Tally(actions, held, start, end))
     return out
 
 
-def _sums(owner: Int64, kind: np.ndarray, amount: Int64, owners: int, kinds: int) -> Int64:
-    sums = np.zeros(owners * kinds, dtype=np.int64)
-    np.add.at(sums, owner * kinds + kind, amount)
-    return sums.reshape(owners, kinds)
+def actions_of(program: Program) -> Mapping[str, int]:
+    """Counts of a program's actions, timed ones first."""
+    return {name: count for name, count in program.totals().items() if name != NO_ACTION}
+
+
+def _held(program: Program) -> Mapping[str, int]:
+    """Busy cycles of the units that a program holds."""
+    return {
+        unit.name: cycles
+        for unit, cycles in zip(program.units, program.held_cycles().tolist(), strict=True)
+        if cycles and unit is not MARKER
+    }
 
 
 def shares_of_time(tallies: Sequence[Tally]) -> list[int]:

@@ -39,9 +39,8 @@ def evaluate_into(
 ) -> tuple[Result, str]:
     """As `codesign.evaluate`, with the timeline in a file: the result and what the file holds."""
     lowered, timeline, first = run(trace, machine, fidelity=fidelity, seed=seed, **how)
-    result = account(
-        trace, machine, Fidelity(fidelity), seed, lowered, timeline, first, how.get("chooser")
-    )
+    spans = timeline.spans(first)
+    result = account(trace, machine, Fidelity(fidelity), seed, lowered, spans, how.get("chooser"))
     return result, write_timeline(path, result, machine, timeline, first)
 
 

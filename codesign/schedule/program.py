@@ -88,6 +88,12 @@ class Program:
         if min(self.busy_cycles.min(), self.latency_cycles.min(), self.count.min()) < 0:
             raise CodesignError("program: negative cycles or counts")
 
+    def held_cycles(self) -> Int64:
+        """Server-cycles during which each unit is held."""
+        sums = np.zeros(len(self.units), dtype=np.int64)
+        np.add.at(sums, self.unit, self.busy_cycles)
+        return sums
+
     def totals(self) -> dict[str, int]:
         """Count of every action, timed steps and tallies together."""
         sums = np.zeros(len(self.actions), dtype=np.int64)

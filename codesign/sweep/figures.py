@@ -15,6 +15,7 @@ import numpy as np
 from codesign.arch.base import AnyMachine, Fidelity, Mapping
 from codesign.evaluate import Chooser, Lowered, lower
 from codesign.mapper.bounds import roofline
+from codesign.metrics.tally import actions_of
 from codesign.schedule.program import Program
 from codesign.sim import Linked, link
 from codesign.sparsity.mask import Mask
@@ -27,7 +28,6 @@ from codesign.sweep.totals import (
     Prices,
     Run,
     add_up,
-    counts_of,
     ordered_parts,
     prices_of,
     run_of,
@@ -158,7 +158,7 @@ class Evaluator:
         machine = work.family(spec)
         lowered = lower(op, mask, machine, work.fidelity, work.seed, {}, lambda *_: mapping)
         program = lowered.program
-        counts = counts_of(program)
+        counts = actions_of(program)
         times = op.repeats
         executed = counts.get("mac", 0) * times
         bound = roofline(op, machine, lowered.sparse, executed, mapping)

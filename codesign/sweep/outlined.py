@@ -11,11 +11,12 @@ import numpy as np
 from codesign.arch import outlining
 from codesign.arch.base import AnyMachine, Fidelity, Sparse
 from codesign.arch.outlining import Outlines, Rows, outliner_of
+from codesign.metrics.tally import actions_of
 from codesign.schedule.program import Int64
 from codesign.sim import Linked, link
 from codesign.sweep.plan import Plan
 from codesign.sweep.reads import ReadMemo, View
-from codesign.sweep.totals import OpCosts, Prices, Run, counts_of, ordered_parts, run_of
+from codesign.sweep.totals import OpCosts, Prices, Run, ordered_parts, run_of
 from codesign.trace.op import Op
 from codesign.trace.sparsify import effective_macs
 
@@ -146,7 +147,7 @@ def _skeleton(plan: Plan, machine: AnyMachine) -> _Skeleton:
         if len(programs[i]) < outlining.STEPS:
             own = np.delete(own, outlining.SELECT)
         steps += [i * outlining.STEPS + own] * times
-    actions = [tuple(counts_of(program)) for program in programs]
+    actions = [tuple(actions_of(program)) for program in programs]
     names = programs[0].actions[1:]
     counted = np.array([[name in own for name in names] for own in actions])
     return _Skeleton(linked, np.concatenate(steps), tuple(actions), counted)

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from codesign.arch.base import AnyMachine
 from codesign.metrics.area import area_table, standing_power_w
 from codesign.metrics.energy import energy_table
-from codesign.metrics.tally import tally
-from codesign.schedule.program import Int64, Program
-from codesign.sim import Linked, Timeline, simulate
+from codesign.schedule.program import Int64
+from codesign.sim import Linked, simulate
 from codesign.sweep.plan import Plan
 from codesign.units import FLOP_PER_MAC, HZ_PER_MHZ, PJ_PER_J, TERA
 
@@ -62,14 +61,6 @@ def prices_of(machine: AnyMachine) -> Prices:
         area_mm2=sum(area.mm2 for area in areas.values()),
         power_w=standing_power_w(machine, areas),
     )
-
-
-def counts_of(program: Program) -> Mapping[str, int]:
-    """Actions of a program in the order in which evaluate.account adds them up."""
-    # They are those of any order of steps: no timeline is needed.
-    nowhere = np.zeros(len(program), dtype=np.int64)
-    whole = np.array([0, len(program)])
-    return tally(Timeline(program, nowhere, nowhere, nowhere), whole, [program], [1])[0].actions
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def sparse(trace: Trace, pattern: str) -> Trace:
 
 def case_of(trace: Trace, machine: AnyMachine, fidelity: Fidelity) -> Case:
     lowered, timeline, first = run(trace, machine, fidelity=fidelity)
-    result = account(trace, machine, fidelity, 0, lowered, timeline, first)
+    result = account(trace, machine, fidelity, 0, lowered, timeline.spans(first))
     return Case("", trace, machine, tuple(lowered), timeline, result)
 
 

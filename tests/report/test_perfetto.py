@@ -48,7 +48,7 @@ def simulated(workload: str, arch: str, sparsity: str = "dense") -> tuple[Any, .
         trace = make_sparse(trace, sparsity)
     machine = codesign.load_arch(arch)
     lowered, timeline, first = run(trace, machine)
-    result = account(trace, machine, Fidelity.ROW, 0, lowered, timeline, first)
+    result = account(trace, machine, Fidelity.ROW, 0, lowered, timeline.spans(first))
     return result, machine, timeline, first
 
 
