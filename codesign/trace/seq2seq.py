@@ -55,11 +55,6 @@ class EncoderDecoder(TransformerSpec):
     def resolve(self, request: Request) -> tuple[int, int]:
         super().resolve(request)
         if request.phase is Phase.DECODE:
-            if request.seq not in (None, 1):
-                raise CodesignError(
-                    f"{self.name}: decode processes one token at a time, got seq {request.seq}; "
-                    "cached tokens are given as context"
-                )
             return 1, self.seq - 1 if request.context is None else request.context
         if request.context:
             raise CodesignError(f"{self.name}: prefill encodes all tokens at once, no context")

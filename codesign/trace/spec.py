@@ -26,8 +26,6 @@ class Published(Spec):
     parameters_tolerance: float = Field(default=0.0, ge=0, le=0.1)
     macs: int | None = None
     macs_tolerance: float = Field(default=0.0, ge=0, le=0.1)
-    macs_seq: Size | None = None
-    """The number of tokens that `macs` are for, where it is not the default."""
     source: str = Field(min_length=1)
 
 
@@ -81,4 +79,9 @@ class WorkloadSpec(Spec):
             )
         if request.seq is not None and not self.takes_sequence:
             raise CodesignError(f"{self.name} takes no sequence length")
+        if request.phase is Phase.DECODE and request.seq not in (None, 1):
+            raise CodesignError(
+                f"{self.name}: decode processes one token at a time, got seq {request.seq}; "
+                "cached tokens are given as context"
+            )
         return 0, 0

@@ -278,11 +278,6 @@ class Decoder(TransformerSpec):
     def resolve(self, request: Request) -> tuple[int, int]:
         super().resolve(request)
         if request.phase is Phase.DECODE:
-            if request.seq not in (None, 1):
-                raise CodesignError(
-                    f"{self.name}: decode processes one token at a time, got seq {request.seq}; "
-                    "cached tokens are given as context"
-                )
             seq = 1 + request.draft
             cached = self.seq - seq if request.context is None else request.context
             if cached == self.positions:
