@@ -8,26 +8,15 @@ BITS_PER_BYTE: Final = 8
 FLOP_PER_MAC: Final = 2
 """A multiply-accumulate is one multiplication and one addition."""
 
-KIB: Final = 1 << 10
-MIB: Final = 1 << 20
-GIB: Final = 1 << 30
-KILO: Final = 10**3
-MEGA: Final = 10**6
-GIGA: Final = 10**9
 TERA: Final = 10**12
-
-FJ_PER_PJ: Final = 10**3
-PJ_PER_NJ: Final = 10**3
 PJ_PER_J: Final = 10**12
 MW_PER_W: Final = 10**3
-NS_PER_US: Final = 10**3
 US_PER_S: Final = 10**6
 NS_PER_S: Final = 10**9
 PS_PER_NS: Final = 10**3
 MS_PER_S: Final = 10**3
 HZ_PER_MHZ: Final = 10**6
 UM2_PER_MM2: Final = 10**6
-NM_PER_UM: Final = 10**3
 
 DTypeName = Literal[
     "fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "int32", "int16", "int8", "int4", "bool"

@@ -239,7 +239,7 @@ def _show(scenario: Scenario, accuracies: Accuracies | None, patterns: Sequence[
         accuracies.tell(scenario, patterns)
     show("\nwhat bounds it, by share of the time", bold=True)
     for run in scenario.runs:
-        show(f"{run.label}: {explanation(scenario, run)}")
+        show(f"{run.label}: {explanation(run)}")
     remarks = {remark: None for run in scenario.runs for remark in notes(run.result)}
     if remarks:
         show("\nnotes", bold=True)

@@ -152,7 +152,7 @@ def layers_sentence(scenario: Scenario) -> str:
     )
 
 
-def explanation(scenario: Scenario, run: Run) -> str:
+def explanation(run: Run) -> str:
     """One line on what bounds a run."""
     by_bound = cycles_by(run.ops, lambda op: op.bound_by)
     total = sum(by_bound.values())

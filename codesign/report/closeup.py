@@ -78,7 +78,7 @@ LOAD_HEAD = (
 
 def closeup(scenario: Scenario, detail: Detail, prefix: str) -> Closeup:
     """Draw a scenario's detail; figure names begin with the prefix."""
-    figure, text = _layer(scenario, detail, prefix)
+    figure, text = _layer(detail, prefix)
     return Closeup(
         figure,
         text,
@@ -90,7 +90,7 @@ def closeup(scenario: Scenario, detail: Detail, prefix: str) -> Closeup:
     )
 
 
-def _layer(scenario: Scenario, detail: Detail, prefix: str) -> tuple[Figure | None, str]:
+def _layer(detail: Detail, prefix: str) -> tuple[Figure | None, str]:
     layer = detail.layer
     if layer is None:
         return None, ""

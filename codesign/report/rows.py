@@ -138,7 +138,7 @@ def run_row(
         Cell(q.with_unit(result.effective_tops * 1e12, "OP/s")),
         Cell(q.with_unit(result.dram_bytes, "B")),
     ]
-    return RunRow(run.label, run is scenario.baseline, tuple(cells), explanation(scenario, run))
+    return RunRow(run.label, run is scenario.baseline, tuple(cells), explanation(run))
 
 
 def _accuracy_cell(result: Result, point: AccuracyPoint | None) -> Cell:

@@ -131,7 +131,6 @@ def work(scenario: Scenario, prefix: str) -> Figure:
         f"{prefix}-work",
         f"{scenario.title}: time by {by}",
         "An operator's time is what it adds to the run's end; the parts add up to the latency.",
-        scenario,
         [(run.label, cycles_by_work(scenario, run), run, False) for run in scenario.runs],
         _parts(scenario),
     )
@@ -162,7 +161,6 @@ def layers(scenario: Scenario, prefix: str, most: int = 16) -> Figure:
         f"{prefix}-layers",
         f"{scenario.title}: time per layer and what bounds it",
         f"{pair}.{rest}",
-        scenario,
         rows,
         BOUNDS,
     )
@@ -172,7 +170,6 @@ def _time_stacks(
     name: str,
     title: str,
     description: str,
-    scenario: Scenario,
     rows: Sequence[tuple[str, Mapping[str, int], Run, bool]],
     keys: Sequence[str],
 ) -> Figure:
