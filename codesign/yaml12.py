@@ -84,6 +84,10 @@ class ConfigError(CodesignError):
         return ConfigError, (self.faults,)
 
 
+_MOST_MEANT: Final = 5
+"""No more candidates are named at once."""
+
+
 def did_you_mean(word: str, candidates: Sequence[str]) -> str | None:
     """The candidate that `word` was probably meant to be.
 
@@ -100,9 +104,17 @@ def did_you_mean(word: str, candidates: Sequence[str]) -> str | None:
 def suggestion(word: str, candidates: Sequence[str]) -> str:
     """The end of a message about a word that is none of the candidates; empty where none is near.
 
+    Several candidates that go on where the word ends are all named.
+
     >>> suggestion("rowz", ["cols", "rows"])
     "; did you mean 'rows'?"
+    >>> suggestion("h100", ["h100_pcie", "h100_sxm", "h200"])
+    "; did you mean 'h100_pcie' or 'h100_sxm'?"
     """
+    begun = word[:100].casefold().replace("-", "_") + "_"
+    longer = [repr(name) for name in candidates if name.casefold().startswith(begun)]
+    if 1 < len(longer) <= _MOST_MEANT:
+        return f"; did you mean {', '.join(longer[:-1])} or {longer[-1]}?"
     near = did_you_mean(word, candidates)
     return f"; did you mean {near!r}?" if near else ""
 

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from codesign.arch.base import AnyMachine, Machine
-from codesign.config import CodesignError, did_you_mean, load_spec, load_yaml, shipped
+from codesign.config import CodesignError, did_you_mean, load_spec, load_yaml, shipped, suggestion
 
 PLUGINS = "codesign.architectures"
 
@@ -66,9 +66,8 @@ def find_arch(name_or_path: str | Path) -> Path:
     known = dict(list_archs())
     if str(name_or_path) in known:
         return known[str(name_or_path)]
-    meant = did_you_mean(str(name_or_path), list(known))
-    hint = f"did you mean {meant!r}?" if meant else "`codesign arch list` names them"
-    raise CodesignError(f"no machine is named {str(name_or_path)!r}; {hint} (a file ends in .yaml)")
+    meant = suggestion(str(name_or_path), list(known)) or "; `codesign arch list` names them"
+    raise CodesignError(f"no machine is named {str(name_or_path)!r}{meant} (a file ends in .yaml)")
 
 
 def load_arch(

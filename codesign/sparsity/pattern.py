@@ -104,11 +104,32 @@ def parse_pattern(text: str) -> Pattern:
     if not isinstance(text, str):
         raise CodesignError(f"a sparsity pattern is a text such as '2:4', got {text!r:.40}")
     short = text.strip()
-    if len(short) <= _MAX_TEXT:
+    if found := _read(short):
+        return found
+    meant = _meant(short[:_MAX_TEXT].lower()) or f"; allowed: {_FORMS}, with S the fraction removed"
+    raise CodesignError(f"{short[:40]!r} is no sparsity pattern{meant}")
+
+
+def _read(text: str) -> Pattern | None:
+    """The pattern of a text; None where it is of no form."""
+    if len(text) <= _MAX_TEXT:
         for form, make in _READERS:
-            if match := re.fullmatch(form, short, re.ASCII):
+            if match := re.fullmatch(form, text, re.ASCII):
                 return make(*match.groups())
-    raise CodesignError(
-        f"{short[:40]!r} is no sparsity pattern; allowed: {_FORMS}, with S the fraction removed"
-        + suggestion(short[:_MAX_TEXT].lower(), _EXAMPLES)
+    return None
+
+
+def _meant(text: str) -> str:
+    """What a wrong text was to say, where that is plain: percent, a name without brackets."""
+    fractions = re.sub(
+        r"([0-9]{1,3}(?:\.[0-9]{1,4})?)\s*%", lambda m: f"{float(m[1]) / 100:g}", text
     )
+    called = re.sub(r"^([a-z_]+)[\s:=-]+([^()]+)$", r"\1(\2)", fractions)
+    square = re.sub(r"\(([0-9]+),", r"(\1x\1,", called)
+    for repaired in (fractions, called, square):
+        try:
+            if repaired != text and _read(repaired):
+                return f"; did you mean {repaired!r}?"
+        except CodesignError:
+            continue
+    return suggestion(text, _EXAMPLES)

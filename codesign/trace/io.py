@@ -67,7 +67,10 @@ def load_trace(path: Path) -> Trace:
     except (ValueError, RecursionError) as error:
         raise CodesignError(f"{path}: this is no JSON text: {error}") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise CodesignError(f'{path}: this is no saved trace (no "format": "{FORMAT}")')
+        meant = ""
+        if isinstance(content, dict) and "model_type" in content:
+            meant = f"; a configuration of Hugging Face is read as hf:{path}"
+        raise CodesignError(f'{path}: this is no saved trace (no "format": "{FORMAT}"){meant}')
     if content.get("version") != VERSION:
         raise CodesignError(
             f"{path}: a trace of version {content.get('version')!r}, this program reads {VERSION}"

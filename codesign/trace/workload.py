@@ -35,6 +35,19 @@ FAMILIES: Mapping[str, type[WorkloadSpec]] = {
 }
 """The value of `family` in a workload file, and what the file then states."""
 
+_READERS: Mapping[str, str] = {
+    ".onnx": "onnx",
+    ".csv": "scalesim",
+    ".py": "torch",
+    **dict.fromkeys((".safetensors", ".pt", ".pth", ".bin", ".ckpt"), "checkpoint"),
+}
+"""What a source of `codesign extract` begins with, by the end of the file's name."""
+
+_OTHER_FILES: Mapping[str, str] = {
+    "machine": "a machine's file, which --arch takes",
+    "parameters": "a sweep's file, which `codesign sweep` takes",
+}
+
 _MAX_BATCH = 1 << 20
 _MAX_TOKENS = 1 << 24
 _MAX_MACS = 1 << 62
@@ -98,14 +111,23 @@ def find_workload(name_or_path: str) -> Path:
     names = workload_names()
     if name_or_path in names:
         return shipped("workloads") / f"{name_or_path}.yaml"
-    looks_like_path = name_or_path.endswith((".yaml", ".yml", ".json")) or "/" in name_or_path
-    if looks_like_path:
-        return Path(name_or_path)
-    hint = did_you_mean(name_or_path, names)
-    raise CodesignError(
-        f"no workload {name_or_path[:80]!r}"
-        + (f"; did you mean {hint!r}?" if hint else "; `codesign workload list` shows them")
-    )
+    kind, _, rest = name_or_path.partition(":")
+    sources = ["gemm", "hf", *dict.fromkeys(_READERS.values())]
+    if rest and kind.isalpha() and (near := did_you_mean(kind, sources)):
+        raise CodesignError(
+            f"no source begins with {kind[:40] + ':'!r}; did you mean {near}:{rest[:80]}?"
+        )
+    path = Path(name_or_path)
+    if reader := _READERS.get(path.suffix.lower()):
+        factory = ":FACTORY" if reader == "torch" else ""
+        raise CodesignError(
+            f"{name_or_path[:80]!r} is no workload file; did you mean "
+            f"{reader}:{name_or_path[:80]}{factory}?"
+        )
+    if path.suffix in (".yaml", ".yml", ".json") or "/" in name_or_path:
+        return path
+    meant = suggestion(name_or_path, names) or "; `codesign workload list` shows them"
+    raise CodesignError(f"no workload {name_or_path[:80]!r}{meant}")
 
 
 def workload_names() -> list[str]:
@@ -139,11 +161,12 @@ def _family(document: Document) -> type[WorkloadSpec]:
     if isinstance(given, str) and given in FAMILIES:
         return FAMILIES[given]
     line = document.lines.get(("family",))
-    rule = (
-        f"family is one of {', '.join(FAMILIES)}"
-        if given is not None
-        else "the key family is missing"
-    )
+    if given is not None:
+        rule = f"family is one of {', '.join(FAMILIES)}"
+    elif other := next((what for key, what in _OTHER_FILES.items() if key in document.data), None):
+        rule = f"the key family is missing; this looks like {other}"
+    else:
+        rule = "the key family is missing"
     hint = did_you_mean(given, list(FAMILIES)) if isinstance(given, str) else None
     value = None if given is None else repr(given)[:80]
     raise ConfigError([Fault(document.name, line, "family", rule, value, hint)])
