@@ -10,7 +10,7 @@ from functools import partial
 from codesign.arch.base import NOTHING_KEPT, AnyMachine, Fidelity, Kept, Mapping
 from codesign.config import CodesignError
 from codesign.evaluate import Chooser, Lowered, lower
-from codesign.mapper.fusion import NOTHING_FUSED, Chain, Fused, chains
+from codesign.mapper.fusion import NOTHING_FUSED, Chain, Fused, chains, fuse
 from codesign.mapper.residency import (
     FeatureMap,
     NetworkPlan,
@@ -35,8 +35,8 @@ def plans_on_chip(
     fidelity: Fidelity,
     seed: int,
     decide: Chooser,
-    keep: bool,
-    fuse: bool,
+    keeps: bool,
+    fuses: bool,
     most_states: int | None,
 ) -> Iterator[NetworkPlan]:
     """Plans that fuse operators, keep maps, or both; the first one does neither.
@@ -46,7 +46,7 @@ def plans_on_chip(
     """
     costs = _Costs(trace, machine, fidelity, seed, decide)
     yield _plan(trace, NOTHING_FUSED, (), costs)
-    found = chains(trace) if fuse else []
+    found = chains(trace) if fuses else []
     done: set[object] = set()
     for weights in costs.weights():
         choices = dict.fromkeys((NOTHING_FUSED, costs.fused(weights, found)))
@@ -54,7 +54,7 @@ def plans_on_chip(
             if fused.parts and fused not in done:
                 done.add(fused)
                 yield _plan(trace, fused, (), costs)
-            if not keep:
+            if not keeps:
                 continue
             maps = feature_maps(trace, fused)
             chosen, _ = choose_resident(
@@ -114,8 +114,7 @@ class _Costs:
 
     def fused(self, weights: Weights, found: Sequence[Chain]) -> Fused:
         """How much of each chain is fused where it costs least when nothing is kept."""
-        parts = ((chain, self._count(weights, chain)) for chain in found)
-        return Fused(tuple((chain, count) for chain, count in parts if count))
+        return fuse((chain, self._count(weights, chain)) for chain in found)
 
     def _count(self, weights: Weights, chain: Chain) -> int:
         def cost(count: int) -> float:

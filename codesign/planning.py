@@ -70,8 +70,8 @@ def network_chooser(
             fidelity=Fidelity(fidelity),
             seed=seed,
             decide=decide or default_mapping,
-            keep=keep,
-            fuse=fuse,
+            keeps=keep,
+            fuses=fuse,
             most_states=_STATES[mapper],
         )
     )

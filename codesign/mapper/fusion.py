@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 
 from codesign.schedule.epilogue import Epilogue
 from codesign.trace.op import Kind, Op, Trace
@@ -21,8 +22,8 @@ _GRADIENT_FROM_RESULT = frozenset({"relu", "relu6", "sigmoid", "tanh", "softmax"
 class Chain:
     """A product and the operators that could follow on each tile of its result, by their places.
 
-    Some of them can be fused only together with all before them: `epilogue(count)` is that of the
-    first `count`.
+    Each can be fused only together with all before it: `epilogue(count)` is that of the first
+    `count`.
     """
 
     product: int
@@ -42,64 +43,83 @@ class Chain:
         return Epilogue(self.work[:count], (*needs, True))
 
     def waits(self, count: int) -> tuple[int, ...]:
-        """Places of the operators that must be done before the product begins."""
+        """Places of the operators whose results the first `count` read beside the product's."""
         return tuple(dict.fromkeys(place for each in self.operands[:count] for place in each))
 
 
 def chains(trace: Trace) -> list[Chain]:
     """All products with what could follow them; every operator is in one chain at most.
 
-    An operator of two results of products follows the later one, whose tiles find the other whole.
+    An operator of two results of products follows the later one, whose tiles find the other whole:
+    what comes before that product in the trace, or could be fused into one that does.
     """
-    place = {op.name: i for i, op in enumerate(trace)}
-    readers: dict[int, list[int]] = {}
-    for i, op in enumerate(trace):
-        for dep in op.deps:
-            readers.setdefault(place[dep], []).append(i)
-    found = []
-    taken: set[int] = set()
-    for i, op in enumerate(trace):
-        if not op.is_matmul:
-            continue
-        links = list(_follow(trace, i, place, readers, taken))
-        if links:
-            found.append(_chain(trace, i, links, place, readers))
-            taken.update(links)
-    return found
+    search = _Search(trace)
+    found = (search.chain(i) for i, op in enumerate(trace) if op.is_matmul)
+    return [chain for chain in found if chain is not None]
 
 
-def _follow(
-    trace: Trace, product: int, place: Mapping[str, int], readers: Mapping[int, list[int]],
-    taken: set[int],
-) -> Iterator[int]:  # fmt: skip
-    """The operators that follow a product, one after another."""
-    end: int | None = product
-    while end is not None:
-        following = (
-            reader
-            for reader in readers.get(end, ())
-            if reader not in taken and _fits(trace, product, end, reader, place)
+class _Search:
+    """A walk over the products of a trace in their order."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._ops = trace.ops
+        place = {op.name: i for i, op in enumerate(trace)}
+        self._deps = [[place[dep] for dep in op.deps] for op in trace]
+        self._readers: list[list[int]] = [[] for _ in trace]
+        for i, deps in enumerate(self._deps):
+            for dep in deps:
+                self._readers[dep].append(i)
+        self._taken: dict[int, int] = {}
+
+    def chain(self, product: int) -> Chain | None:
+        """What could follow a product, if anything; it is then taken from later products."""
+        links = list(self._follow(product))
+        if not links:
+            return None
+        self._taken.update(dict.fromkeys(links, product))
+        steps = list(pairwise([product, *links]))
+        return Chain(
+            product=product,
+            ops=tuple(links),
+            work=tuple(_nameless(self._ops[i]) for i in links),
+            needed=tuple(any(r != link for r in self._readers[i]) for i, link in steps),
+            saved=tuple(self._gradient_reads_input(i) for i in links),
+            operands=tuple(tuple(dep for dep in self._deps[link] if dep != i) for i, link in steps),
         )
-        end = next(following, None)
-        if end is not None:
-            yield end
 
+    def _follow(self, product: int) -> Iterator[int]:
+        end: int | None = product
+        while end is not None:
+            fitting = (i for i in self._readers[end] if self._fits(product, end, i))
+            end = next(fitting, None)
+            if end is not None:
+                yield end
 
-def _fits(trace: Trace, product: int, before: int, follower: int, place: Mapping[str, int]) -> bool:
-    """Whether an operator can work on each tile as the one before it leaves it."""
-    op, head, last = trace.ops[follower], trace.ops[product], trace.ops[before]
-    others = [place[dep] for dep in op.deps if place[dep] != before]
-    size, dtype = op.elements, last.c_dtype
-    return (
-        _in_place(op, head)
-        and op.repeats == head.repeats
-        and size == head.c_elements == op.writes
-        and op.b_writes == 0
-        and op.a_dtype == dtype
-        and op.reads >= size
-        and (op.reads == size or bool(others))
-        and all(other < product for other in others)
-    )
+    def _fits(self, product: int, before: int, follower: int) -> bool:
+        """Whether an operator can work on each tile as the one before it leaves it."""
+        op, head, last = (self._ops[i] for i in (follower, product, before))
+        others = [dep for dep in self._deps[follower] if dep != before]
+        return (
+            follower not in self._taken
+            and _in_place(op, head)
+            and op.repeats == head.repeats
+            and op.elements == head.c_elements == op.writes
+            and op.b_writes == 0
+            and op.a_dtype == last.c_dtype
+            and (op.reads == op.elements or (op.reads > op.elements and bool(others)))
+            and all(self._taken.get(other, other) < product for other in others)
+        )
+
+    def _gradient_reads_input(self, place: int) -> bool:
+        """Whether the gradient of an operator reads what that works on; not what it computes."""
+        op = self._ops[place]
+        if op.function in _GRADIENT_FROM_RESULT:
+            return False
+        readers = (self._ops[i] for i in self._readers[place])
+        return any(
+            reader.function == f"{op.function}.gradient" and reader.reads > reader.elements
+            for reader in readers
+        )
 
 
 def _in_place(op: Op, product: Op) -> bool:
@@ -111,39 +131,8 @@ def _in_place(op: Op, product: Op) -> bool:
     return op.passes == 1 or (op.function in _ROW_WISE and product.conv is None)
 
 
-def _chain(
-    trace: Trace, product: int, links: list[int], place: Mapping[str, int],
-    readers: Mapping[int, list[int]],
-) -> Chain:  # fmt: skip
-    every = [product, *links]
-    return Chain(
-        product=product,
-        ops=tuple(links),
-        work=tuple(_nameless(trace.ops[i]) for i in links),
-        needed=tuple(
-            any(reader not in after for reader in readers.get(i, ()))
-            for i, after in zip(every[:-1], ((link,) for link in links), strict=True)
-        ),
-        saved=tuple(_gradient_reads_input(trace, i, readers) for i in links),
-        operands=tuple(
-            tuple(place[dep] for dep in trace.ops[i].deps if place[dep] != before)
-            for before, i in zip(every[:-1], links, strict=True)
-        ),
-    )
-
-
 def _nameless(op: Op) -> Op:
     return replace(op, name=op.function or op.kind.value, layer="", weight=None, deps=())
-
-
-def _gradient_reads_input(trace: Trace, place: int, readers: Mapping[int, list[int]]) -> bool:
-    op = trace.ops[place]
-    if op.function in _GRADIENT_FROM_RESULT:
-        return False
-    return any(
-        reader.function == f"{op.function}.gradient" and reader.reads > reader.elements
-        for reader in (trace.ops[i] for i in readers.get(place, ()))
-    )
 
 
 @dataclass(frozen=True)
@@ -165,15 +154,34 @@ class Fused:
     @cached_property
     def epilogues(self) -> dict[int, Epilogue]:
         """What follows each product."""
-        return {chain.product: chain.epilogue(count) for chain, count in self.parts if count}
+        return {chain.product: chain.epilogue(count) for chain, count in self.parts}
 
     def waits(self, trace: Trace) -> dict[str, tuple[str, ...]]:
-        """By the name of each product, those whose results its epilogue reads."""
+        """By the name of each product, those that make what its epilogue reads."""
         return {
-            trace.ops[chain.product].name: tuple(trace.ops[i].name for i in chain.waits(count))
+            trace.ops[chain.product].name: tuple(
+                trace.ops[self.host.get(i, i)].name for i in chain.waits(count)
+            )
             for chain, count in self.parts
-            if count
         }
 
 
 NOTHING_FUSED = Fused()
+
+
+def fuse(wanted: Iterable[tuple[Chain, int]]) -> Fused:
+    """As much of each chain as is wanted, in their order, and as its operands are ready for.
+
+    An operand that comes after the product in the trace is ready where it is fused itself.
+    """
+    parts: list[tuple[Chain, int]] = []
+    done: set[int] = set()
+    for chain, count in wanted:
+        for number, operands in enumerate(chain.operands[:count]):
+            if any(place > chain.product and place not in done for place in operands):
+                count = number
+                break
+        if count:
+            parts.append((chain, count))
+            done.update(chain.ops[:count])
+    return Fused(tuple(parts))
