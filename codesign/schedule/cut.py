@@ -56,12 +56,13 @@ def _edges(size: int, parts: int) -> list[int]:
 
 
 def _rows(op: Op) -> int:
-    """How many rows there are to deal out."""
+    """How many rows there are to deal out, each with some of m."""
     if op.conv is None:
         return op.m
     if op.phase is Phase.BACKWARD_WEIGHT:
         return 0
-    return op.conv.batch if op.conv.batch > 1 else op.conv.out_h
+    rows = op.conv.batch if op.conv.batch > 1 else op.conv.out_h
+    return rows if op.m >= rows else 0
 
 
 def _row_parts(op: Op, parts: int) -> Iterator[Op]:
