@@ -16,8 +16,9 @@ from codesign.arch.base import AnyMachine, Fidelity, Mapping
 from codesign.evaluate import Chooser, Lowered, lower
 from codesign.mapper.bounds import roofline
 from codesign.metrics.tally import actions_of
+from codesign.schedule.network import network
 from codesign.schedule.program import Program
-from codesign.sim import Linked, link
+from codesign.sim import Linked
 from codesign.sparsity.mask import Mask
 from codesign.sweep.outlined import Outlined
 from codesign.sweep.plan import Plan, make_plan
@@ -34,6 +35,7 @@ from codesign.sweep.totals import (
 )
 from codesign.trace.op import Op, Trace
 from codesign.trace.sparsify import effective_macs
+from codesign.windowed import simulate_spans
 
 __all__ = ["FIGURES", "Evaluator"]
 
@@ -191,27 +193,29 @@ class Evaluator:
             return known
         if len(self._runs) >= _RUNS_KEPT:
             self._runs.clear()
-        run = self._runs[key] = run_of(self._link(plan, found))
+        run = self._runs[key] = self._simulated(plan, found)
         return run
 
-    def _link(self, plan: Plan, found: Sequence[OpCost]) -> Linked:
-        """The programs as one; what depends on their shapes alone is kept."""
+    def _simulated(self, plan: Plan, found: Sequence[OpCost]) -> Run:
+        """Run all programs; of small networks, what depends on their shapes alone is kept."""
         costs = [found[i] for i in plan.place.tolist()]
         programs = [cost.lowered.program for cost in costs]
         key = (plan.fingerprint, *((cost.shape, cost.engines) for cost in found))
         known = self._skeletons.get(key)
         if known is None:
-            linked = link(programs, plan.deps, [cost.engines for cost in costs], plan.repeats)
-            if len(linked.program) <= _SKELETON_STEPS:
-                if len(self._skeletons) >= _SKELETONS:
-                    self._skeletons.clear()
-                self._skeletons[key] = linked
-            return linked
+            net = network(programs, plan.deps, [cost.engines for cost in costs], plan.repeats)
+            if net.starts[-1] > _SKELETON_STEPS:
+                spans = simulate_spans(net)
+                return Run.that_ends(spans.cycles, spans.end)
+            if len(self._skeletons) >= _SKELETONS:
+                self._skeletons.clear()
+            linked = self._skeletons[key] = Linked(net.join(), net.first)
+            return run_of(linked)
         runs = [p for p, times in zip(programs, plan.repeats, strict=True) for _ in range(times)]
         busy = np.concatenate([p.busy_cycles for p in runs])
         delay = np.concatenate([p.latency_cycles for p in runs])
         program = replace(known.program, busy_cycles=busy, latency_cycles=delay)
-        return Linked(program, known.first)
+        return run_of(Linked(program, known.first))
 
     def _op_costs(self, found: Sequence[OpCost], prices: Prices) -> OpCosts:
         own = [self._parts_of(cost, prices) for cost in found]

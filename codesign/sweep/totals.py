@@ -70,13 +70,16 @@ class Run:
     cycles: int
     shares: Int64
 
+    @classmethod
+    def that_ends(cls, cycles: int, ends: Int64) -> Run:
+        """The run of operators that end at these cycles."""
+        return cls(cycles, np.diff(np.maximum.accumulate(np.concatenate([[0], ends]))))
+
 
 def run_of(linked: Linked) -> Run:
     """Simulate linked operators."""
     timeline = simulate(linked.program)
-    ends = timeline.end[linked.first[1:] - 1]
-    reached = np.maximum.accumulate(np.concatenate([[0], ends]))
-    return Run(timeline.cycles, np.diff(reached))
+    return Run.that_ends(timeline.cycles, timeline.end[linked.first[1:] - 1])
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from codesign.arch import list_archs
 from codesign.arch.base import Fidelity
 from codesign.config import CodesignError, Spec
 from codesign.evaluate import evaluate
+from codesign.sweep import figures
 from codesign.sweep.figures import FIGURES, Evaluator
 from codesign.sweep.reads import WHOLE, ReadMemo, View, reads_of
 from codesign.trace.sparsify import sparsify
@@ -45,6 +46,16 @@ def test_one_evaluator_answers_many_designs_as_evaluate_does(fidelity: str, phas
         expected = evaluate(trace, machine, fidelity=fidelity, seed=seed)
         found = evaluator.figures(trace, machine, fidelity=Fidelity(fidelity), seed=seed)
         assert found == {name: getattr(expected, name) for name in FIGURES}
+
+
+def test_networks_too_large_to_keep_are_answered_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "_SKELETON_STEPS", 10)
+    trace = sparsify(codesign.load_workload("resnet9", image=16), "2:8")
+    machine = codesign.load_arch("sat")
+    expected = evaluate(trace, machine)
+    evaluator = Evaluator()
+    found = evaluator.figures(trace, machine, fidelity=Fidelity.ROW, seed=0)
+    assert found == {name: getattr(expected, name) for name in FIGURES}
 
 
 @pytest.mark.parametrize("name", [name for name, _ in list_archs()])
