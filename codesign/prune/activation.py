@@ -47,7 +47,7 @@ def top_channels(scores: Tensor, sparsity: float, axis: int) -> Tensor:
 
 def channel_axis(x: Tensor, target: Target) -> int:
     """The axis of a layer's input or output that holds channels."""
-    return -1 if isinstance(target.layer, nn.Linear) else 1
+    return 1 if isinstance(target.layer, nn.Conv2d) else -1
 
 
 class Teal(_Activation):
@@ -103,13 +103,13 @@ class Wina(_Activation):
 
     def scores(self, target: Target, x: Tensor) -> Tensor:
         """|x_i| * |W_:,i|, of the input's shape."""
-        weight = target.weight.detach()
-        if weight.ndim == 2:
-            norms: Tensor = torch.linalg.vector_norm(weight, dim=0)
-        else:
-            if isinstance(target.layer, nn.Conv2d) and target.layer.groups != 1:
+        if isinstance(target.layer, nn.Conv2d):
+            if target.layer.groups != 1:
                 raise CodesignError(f"{target.name}: wina does not know grouped convolutions")
-            norms = torch.linalg.vector_norm(weight, dim=(0, 2, 3)).view(-1, 1, 1)
+            weight = target.weight.detach()
+            norms: Tensor = torch.linalg.vector_norm(weight, dim=(0, 2, 3)).view(-1, 1, 1)
+        else:
+            norms = torch.linalg.vector_norm(target.rows(), dim=0)
         return x.detach().abs() * norms
 
     def output(self, target: Target, x: Tensor) -> Tensor:
@@ -167,7 +167,7 @@ class Mustafar(_Activation):
 
     def output(self, target: Target, x: Tensor) -> Tensor:
         made = differentiable(x, target.layer, target.layer.weight)
-        if not isinstance(target.layer, nn.Linear) or made.ndim < 2:
+        if isinstance(target.layer, nn.Conv2d) or made.ndim < 2:
             raise CodesignError(f"{target.name}: keys and values are [.., tokens, channels]")
         kept = top_channels(made.detach().abs(), removed_share(self.pattern), -1)
         if self.recent:

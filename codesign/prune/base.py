@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from codesign.config import CodesignError, did_you_mean, fingerprint
 from codesign.prune.export import with_masks
 from codesign.prune.products import product
-from codesign.prune.target import Target, as_mask
+from codesign.prune.target import Target, as_mask, is_layer
 from codesign.sparsity.mask import Mask
 from codesign.sparsity.pattern import Pattern, parse_pattern
 from codesign.trace.op import Phase, Trace
@@ -148,11 +148,7 @@ class Sparsifier:
             raise CodesignError(f"{self.name} is attached already; finish or detach it first")
         if self.needs_optimizer and optimizer is None:
             raise CodesignError(f"{self.name} changes the update: give attach the optimizer")
-        layers = {
-            name: module
-            for name, module in model.named_modules()
-            if isinstance(module, nn.Linear | nn.Conv2d)
-        }
+        layers = {name: module for name, module in model.named_modules() if is_layer(module)}
         wanted, left = _globs(where), _globs(skip)
         self.targets = [
             Target(name, layer)

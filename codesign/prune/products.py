@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from codesign.prune.target import Layer
+from codesign.prune.target import Layer, inputs_first
 
 GradientRule = Callable[[Tensor], Tensor]
 
@@ -65,7 +65,7 @@ def product(
     )  # fmt: skip
     if layer.bias is None:
         return y
-    return y + (layer.bias if isinstance(layer, nn.Linear) else layer.bias.view(-1, 1, 1))
+    return y + (layer.bias.view(-1, 1, 1) if isinstance(layer, nn.Conv2d) else layer.bias)
 
 
 def differentiable(x: Tensor, layer: Layer, weight: Tensor, *, bias: bool = True) -> Tensor:
@@ -74,23 +74,24 @@ def differentiable(x: Tensor, layer: Layer, weight: Tensor, *, bias: bool = True
 
 
 def _forward(x: Tensor, weight: Tensor, layer: Layer, bias: Tensor | None = None) -> Tensor:
-    if isinstance(layer, nn.Linear):
-        return functional.linear(x, weight, bias)
-    return functional.conv2d(
-        x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups
-    )
+    if isinstance(layer, nn.Conv2d):
+        return functional.conv2d(
+            x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups
+        )
+    return functional.linear(x, weight.t() if inputs_first(layer) else weight, bias)
 
 
 def _backward_data(dy: Tensor, x: Tensor, weight: Tensor, layer: Layer) -> Tensor:
-    if isinstance(layer, nn.Linear):
-        return dy @ weight
-    return _convolution_backward(dy, x, weight, layer, [True, False, False])[0]
+    if isinstance(layer, nn.Conv2d):
+        return _convolution_backward(dy, x, weight, layer, [True, False, False])[0]
+    return dy @ (weight.t() if inputs_first(layer) else weight)
 
 
 def _backward_weight(dy: Tensor, x: Tensor, weight: Tensor, layer: Layer) -> Tensor:
-    if isinstance(layer, nn.Linear):
-        return dy.reshape(-1, dy.shape[-1]).t() @ x.reshape(-1, x.shape[-1])
-    return _convolution_backward(dy, x, weight, layer, [False, True, False])[1]
+    if isinstance(layer, nn.Conv2d):
+        return _convolution_backward(dy, x, weight, layer, [False, True, False])[1]
+    made, read = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])
+    return read.t() @ made if inputs_first(layer) else made.t() @ read
 
 
 def _convolution_backward(

@@ -65,10 +65,9 @@ class Slope(NMTraining):
 
     def _adapted(self, target: Target, x: Tensor) -> Tensor:
         up, down = self.adapters[target.key]
-        if isinstance(target.layer, nn.Linear):
-            return (x @ down.t()) @ up.t()
-        layer = target.layer
-        return differentiable(x, layer, target.shaped(up @ down), bias=False)
+        if isinstance(target.layer, nn.Conv2d):
+            return differentiable(x, target.layer, target.shaped(up @ down), bias=False)
+        return (x @ down.t()) @ up.t()
 
     def gradient(self, target: Target, gradient: Tensor) -> Tensor:
         assert target.mask is not None

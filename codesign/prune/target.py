@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -13,6 +15,21 @@ from codesign.config import CodesignError
 from codesign.sparsity.mask import Mask
 
 Layer = nn.Linear | nn.Conv2d
+"""Also the linear layer of `inputs_first`, which has the attributes of the first."""
+
+
+def is_layer(module: nn.Module) -> TypeGuard[Layer]:
+    """Whether sparsifiers can take the module over."""
+    return isinstance(module, nn.Linear | nn.Conv2d) or inputs_first(module)
+
+
+def inputs_first(module: nn.Module) -> bool:
+    """Whether it is a linear layer with a weight [in, out]: `Conv1D` of Transformers, as in GPT-2.
+
+    A module can only be one if its library is loaded, which is not done here.
+    """
+    library = sys.modules.get("transformers.pytorch_utils")
+    return library is not None and isinstance(module, library.Conv1D)
 
 
 @dataclass(eq=False)
@@ -43,7 +60,8 @@ class Target:
     @property
     def shape(self) -> tuple[int, int]:
         """Outputs and elements per output."""
-        return self.weight.shape[0], self.weight[0].numel()
+        rows = self.weight.t() if inputs_first(self.layer) else self.weight
+        return rows.shape[0], rows[0].numel()
 
     @property
     def taps(self) -> int:
@@ -54,13 +72,13 @@ class Target:
         """A tensor of the weight's shape (default: the weight, detached) as a matrix [n, k]."""
         tensor = self.weight.detach() if weight is None else weight
         if tensor.ndim == 2:
-            return tensor
+            return tensor.t() if inputs_first(self.layer) else tensor
         return tensor.permute(0, 2, 3, 1).reshape(tensor.shape[0], -1)
 
     def shaped(self, rows: Tensor) -> Tensor:
         """A matrix [n, k] in the shape of the weight."""
         if self.weight.ndim == 2:
-            return rows
+            return rows.t() if inputs_first(self.layer) else rows
         out, channels, height, width = self.weight.shape
         return rows.reshape(out, height, width, channels).permute(0, 3, 1, 2)
 
@@ -90,9 +108,9 @@ class Target:
 
     def inputs(self, x: Tensor) -> Tensor:
         """The layer's input as the rows of its product, [tokens, k] (groups = 1 only)."""
-        if isinstance(self.layer, nn.Linear):
-            return x.reshape(-1, x.shape[-1])
         layer = self.layer
+        if not isinstance(layer, nn.Conv2d):
+            return x.reshape(-1, x.shape[-1])
         if layer.groups != 1:
             raise CodesignError(f"{self.name}: calibration of grouped convolutions is not known")
         if isinstance(layer.padding, str):

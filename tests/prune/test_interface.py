@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -59,6 +61,45 @@ def train(net: nn.Module, method: Sparsifier, optimizer: torch.optim.Optimizer, 
         method.after_backward()
         optimizer.step()
         method.after_step()
+
+
+class Conv1D(nn.Module):
+    """GPT-2's linear layer, whose weight is [in, out]."""
+
+    def __init__(self, out: int, inputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(inputs, out))
+        self.bias = nn.Parameter(torch.zeros(out))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.addmm(self.bias, x, self.weight)
+
+
+@pytest.mark.parametrize("name", SPARSIFIERS)
+def test_a_linear_layer_of_gpt2_is_pruned_as_any_other(name, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers.pytorch_utils", SimpleNamespace(Conv1D=Conv1D))
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.ReLU(), nn.ReLU(), nn.ReLU(),
+                          nn.ReLU(), nn.Linear(32, 8))  # fmt: skip
+    turned = copy.deepcopy(plain)
+    turned[0], turned[6] = Conv1D(32, 16), Conv1D(8, 32)
+    with torch.no_grad():
+        for i in (0, 6):
+            turned[i].weight.copy_(plain[i].weight.t())
+            turned[i].bias.copy_(plain[i].bias)
+    found = []
+    for net in (plain, turned):
+        method, optimizer = attached(name, net)
+        train(net, method, optimizer, 6)
+        method.finish()
+        found.append((method.masks(), method.backward_masks()))
+    for ours, theirs in zip(*found, strict=True):
+        assert {k: m.to_dense().tolist() for k, m in ours.items()} == {
+            k: m.to_dense().tolist() for k, m in theirs.items()
+        }
+    torch.testing.assert_close(turned(X), plain(X), rtol=1e-4, atol=1e-5)
+    for i in (0, 6):
+        torch.testing.assert_close(turned[i].weight.t(), plain[i].weight, rtol=1e-4, atol=1e-5)
 
 
 def test_every_method_has_a_rule_for_traces_and_a_source() -> None:
