@@ -40,8 +40,7 @@ def run(wanted: list[str]) -> Iterator[Row]:
     """Figures of the benchmarks whose module name contains one of `wanted`, or of all."""
     for path in sorted(Path(__file__).parent.glob("bench_*.py")):
         if not wanted or any(part in path.stem for part in wanted):
-            for row in import_module(f"benchmarks.{path.stem}").main():
-                yield Row(*row)
+            yield from import_module(f"benchmarks.{path.stem}").main()
 
 
 def main() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from time import perf_counter
+from functools import partial
 
+from benchmarks import Row
+from benchmarks.timing import best
 from codesign.arch import load_arch
 from codesign.evaluate import evaluate, sampled_mask
 from codesign.trace.op import Trace
@@ -23,22 +25,12 @@ def bert_large(pattern: str) -> Trace:
     return replace(trace, masks=masks)
 
 
-def main() -> list[tuple[str, float, str, float, str, float | None]]:
-    """Rows of name, value, unit, goal, which is better, and baseline."""
-    rows: list[tuple[str, float, str, float, str, float | None]] = []
+def main() -> list[Row]:
+    """Seconds of the fastest of some runs."""
     machine = load_arch("s30")
+    rows = []
     for pattern in ("2:32", "unstructured(0.9375)"):
-        trace = bert_large(pattern)
-        times = []
-        for _ in range(RUNS):
-            start = perf_counter()
-            evaluate(trace, machine)
-            times.append(perf_counter() - start)
+        seconds = best(partial(evaluate, bert_large(pattern), machine), RUNS).wall
         name = f"BERT-large, 384 tokens, {pattern}, exact masks, on s30, warm"
-        rows.append((name, min(times), "s", GOAL_S, "lower", None))
+        rows.append(Row(name, seconds, "s", GOAL_S, "lower"))
     return rows
-
-
-if __name__ == "__main__":
-    for row in main():
-        print(*row, sep="\t")

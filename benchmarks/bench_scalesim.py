@@ -14,11 +14,12 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from time import process_time
+from typing import TypedDict
 
 from benchmarks import Row as Figure
+from benchmarks.timing import best
 from codesign.arch import load_arch
 from codesign.evaluate import evaluate
 from codesign.measure.scalesim_rows import Row, Window, operator
@@ -111,8 +112,8 @@ def main(*, full: bool = False) -> list[Figure]:
     same = sum(a == b for a, b in zip(cycles, peer["cycles"], strict=True))
     own = load_arch("dense_systolic", {"array.rows": EDGE, "array.cols": EDGE})
     trace = Trace("layers", tuple(operator(row) for row in rows))
-    in_its_way = best(lambda: [simulate(row, machine) for row in rows])
-    in_our_way = best(lambda: evaluate(trace, own))
+    in_its_way = best(lambda: [simulate(row, machine) for row in rows], RUNS).processor
+    in_our_way = best(lambda: evaluate(trace, own), RUNS).processor
     layers = f"{len(rows)} layers of ResNet-18, {EDGE}x{EDGE} ws"
     return [
         Figure(
@@ -138,17 +139,6 @@ def row_of(name: str, window: Window) -> Row:
     )  # fmt: skip
 
 
-def best(work: Callable[[], object]) -> float:
-    """Processor seconds of the fastest of some runs after a first one."""
-    work()
-    seconds = []
-    for _ in range(RUNS):
-        start = process_time()
-        work()
-        seconds.append(process_time() - start)
-    return min(seconds)
-
-
 def peer_python() -> Path:
     """The interpreter of the peer's environment, which is made if it is not there."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -161,7 +151,14 @@ def peer_python() -> Path:
     return python
 
 
-def run_peer(python: Path, names: Sequence[str]) -> dict[str, float | list[int]]:
+class Answer(TypedDict):
+    """What the peer prints."""
+
+    seconds: float
+    cycles: list[int]
+
+
+def run_peer(python: Path, names: Sequence[str]) -> Answer:
     """Cycles of each layer, and processor seconds of them all."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -171,7 +168,7 @@ def run_peer(python: Path, names: Sequence[str]) -> dict[str, float | list[int]]
         ones = [(name, *(1 for _ in range(20))) for name in names]
         (place / "layout.csv").write_text("header,\n" + "".join(map(line, ones)))
         out = run([str(python), "-c", PEER], place)
-    answer: dict[str, float | list[int]] = json.loads(out.splitlines()[-1])
+    answer: Answer = json.loads(out.splitlines()[-1])
     return answer
 
 
@@ -180,7 +177,7 @@ def window_cells(window: Window) -> tuple[int, ...]:
     return (w.ifmap_h, w.ifmap_w, w.filter_h, w.filter_w, w.channels, w.filters, w.stride)
 
 
-def line(cells: Sequence[str | int]) -> str:
+def line(cells: Sequence[object]) -> str:
     """A line of the peer's tables, whose last comma is part of the form."""
     return "".join(f"{cell}," for cell in cells) + "\n"
 

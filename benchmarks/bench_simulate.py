@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from functools import partial
-from resource import RUSAGE_CHILDREN, getrusage
-from time import perf_counter, process_time
 
 from benchmarks import Row
+from benchmarks.timing import best
 from codesign import evaluate, load_arch, load_workload, sparsify
 
 GOAL_WARM_MS = 100.0
@@ -40,24 +38,6 @@ def main() -> list[Row]:
         name = f"codesign {' '.join(arguments)}, whole process"
         rows.append(Row(name, seconds, "s", goal, "lower", f"wall {wall_s:.2f} s"))
     return rows
-
-
-def best(work: Callable[[], object], runs: int) -> tuple[float, float]:
-    """Least processor seconds and least wall seconds of some runs after a first one."""
-    work()
-    seconds, wall = [], []
-    for _ in range(runs):
-        start, at = processor_seconds(), perf_counter()
-        work()
-        seconds.append(processor_seconds() - start)
-        wall.append(perf_counter() - at)
-    return min(seconds), min(wall)
-
-
-def processor_seconds() -> float:
-    """Seconds that this process and the children that have ended took so far."""
-    children = getrusage(RUSAGE_CHILDREN)
-    return process_time() + children.ru_utime + children.ru_stime
 
 
 def command(*arguments: str) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from time import perf_counter
-from typing import TypeVar
 
+from benchmarks import Row
+from benchmarks.timing import best
 from codesign.sparsity.pattern import parse_pattern
-
-T = TypeVar("T")
 
 ROWS, COLS = 4096, 11008
 TILE = 64
@@ -17,31 +14,17 @@ GOAL_S = 1.0
 RUNS = 3
 
 
-def main() -> list[tuple[str, float, str, float, str, float | None]]:
-    """Rows of name, value, unit, goal, which is better, and baseline; goals are of issue A."""
-    rows: list[tuple[str, float, str, float, str, float | None]] = []
+def main() -> list[Row]:
+    """Seconds of the fastest of some runs."""
+    rows = []
     for text in ("2:4", "1:8", "2:16", "unstructured(0.9)"):
-        pattern = parse_pattern(text)
-        sample_s, mask = _best(partial(pattern.sample, ROWS, COLS, seed=1))
-        tiles_s, _ = _best(partial(mask.tile_counts, TILE, TILE))
-        lanes_s, _ = _best(partial(mask.slowest_lane, 8, 32))
+        sample = partial(parse_pattern(text).sample, ROWS, COLS, seed=1)
+        mask = sample()
+        sample_s = best(sample, RUNS).wall
+        tiles_s = best(partial(mask.tile_counts, TILE, TILE), RUNS).wall
+        lanes_s = best(partial(mask.slowest_lane, 8, 32), RUNS).wall
         name = f"{text} mask {ROWS}x{COLS}"
-        total = sample_s + tiles_s
-        rows.append((f"{name}: sample + {TILE}x{TILE} counts", total, "s", GOAL_S, "lower", None))
-        rows.append((f"{name}: slowest lane", lanes_s, "s", GOAL_S, "lower", None))
+        counts = f"{name}: sample + {TILE}x{TILE} counts"
+        rows.append(Row(counts, sample_s + tiles_s, "s", GOAL_S, "lower"))
+        rows.append(Row(f"{name}: slowest lane", lanes_s, "s", GOAL_S, "lower"))
     return rows
-
-
-def _best(work: Callable[[], T]) -> tuple[float, T]:
-    """Seconds of the fastest of some runs, the first of which may compile, and the last result."""
-    times = []
-    for _ in range(RUNS):
-        start = perf_counter()
-        result = work()
-        times.append(perf_counter() - start)
-    return min(times), result
-
-
-if __name__ == "__main__":
-    for row in main():
-        print(*row, sep="\t")
