@@ -6,7 +6,14 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from codesign.arch import load_arch
+    from codesign.evaluate import evaluate
+    from codesign.trace.extract import extract
+    from codesign.trace.sparsify import sparsify
+    from codesign.trace.workload import load_workload
 
 __version__ = "0.1.0"
 
@@ -18,7 +25,7 @@ _PUBLIC = {
     "evaluate": "codesign.evaluate",
 }
 
-__all__ = ["__version__", *_PUBLIC]
+__all__ = ["__version__", "evaluate", "extract", "load_arch", "load_workload", "sparsify"]
 
 
 def __getattr__(name: str) -> Any:

@@ -25,7 +25,7 @@ def names() -> list[str]:
 
 def read(name: str) -> Any:
     """A notebook as it is committed."""
-    return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+    return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)  # type: ignore[no-untyped-call]
 
 
 def executed(notebook: Any) -> Any:
@@ -36,7 +36,7 @@ def executed(notebook: Any) -> Any:
     from nbclient import NotebookClient
     from traitlets.config import Config
 
-    copy = nbformat.from_dict(notebook)
+    copy = nbformat.from_dict(notebook)  # type: ignore[no-untyped-call]
     NotebookClient(
         copy,
         config=Config(AsyncKernelManager={"transport": "ipc"}),
@@ -103,7 +103,7 @@ def main() -> int:
         held = read(name)
         fresh = executed(held)
         if chosen.renew:
-            nbformat.write(fresh, FOLDER / f"{name}.ipynb")
+            nbformat.write(fresh, FOLDER / f"{name}.ipynb")  # type: ignore[no-untyped-call]
         elif printed(fresh) != printed(held):
             stale += 1
             print(f"{name} prints something else; --renew writes it")

@@ -42,10 +42,11 @@ def _watched(name: str) -> Iterator[list[object]]:
     plain = getattr(twin, name)
     made: list[object] = []
 
-    class Watched(plain):  # type: ignore[misc]
+    class Watched(plain):  # type: ignore[misc, valid-type]
         def __init__(self, *given: object) -> None:
             super().__init__(*given)
-            self.age, self.worked = 0, []
+            self.age = 0
+            self.worked: list[int] = []
             made.append(self)
 
         def tick(self, *given: object) -> None:

@@ -52,7 +52,8 @@ class ResNet50(nn.Module):
         x = self.maxpool(relu(self.bn1(self.conv1(x))))
         for stage in range(4):
             x = getattr(self, f"layer{stage + 1}")(x)
-        return self.fc(x.mean((2, 3)))
+        logits: Tensor = self.fc(x.mean((2, 3)))
+        return logits
 
     def example_inputs(self, batch: int, seq: int | None) -> Tensor:
         """One batch of images; a convolutional network has no sequence."""
@@ -85,7 +86,8 @@ class GPT2Block(nn.Module):
         )
         y = scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.out(y.transpose(1, 2).flatten(2))
-        return x + self.down(gelu(self.up(self.norm2(x)), approximate="tanh"))
+        z: Tensor = self.down(gelu(self.up(self.norm2(x)), approximate="tanh"))
+        return x + z
 
     def example_inputs(self, batch: int, seq: int | None) -> Tensor:
         """One batch of token features, 1024 tokens unless told otherwise."""

@@ -50,8 +50,9 @@ def pictures(reports: Path, out: Path) -> None:
         )
         for name in ("demo", PICTURED):
             for where, (width, height) in (("phone", PHONE), ("desktop", DESKTOP)):
-                size = {"width": width, "height": height}
-                page = browser.new_page(viewport=size, reduced_motion="reduce")
+                page = browser.new_page(
+                    viewport={"width": width, "height": height}, reduced_motion="reduce"
+                )
                 page.goto((reports / name / "index.html").resolve().as_uri())
                 if name == PICTURED:
                     page.locator(".grid-body button").first.click()
