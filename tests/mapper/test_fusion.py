@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pytest
 
 import codesign
 from codesign.arch.base import AnyMachine, Fidelity, Sparse
-from codesign.evaluate import evaluate, run
+from codesign.evaluate import default_mapping, evaluate, run
 from codesign.mapper.fusion import Chain, Fused, chains, fuse
 from codesign.mapper.residency import NetworkPlan, feature_maps
 from codesign.metrics.objective import Goal, Mapper
@@ -163,7 +163,8 @@ def test_exactly_the_spared_maps_are_gone(arch: str, fidelity: str) -> None:
         first = trace.ops[fused.parts[0][0].ops[0]]
         host = trace.ops[fused.parts[0][0].product]
         assert rows[first.name].mapping == f"fused into {host.name}"
-        assert rows[first.name].dram_bytes == 0 and rows[first.name].bound_by == "fused"
+        assert rows[first.name].dram_bytes == 0
+        assert rows[first.name].bound_by == "fused"
         assert not rows[first.name].energy_pj_by_part.get("vector")
 
 
@@ -193,9 +194,7 @@ def test_a_plan_is_never_worse(mapper: Mapper, goal: Goal, keep: bool) -> None:
 
 def slow_chain() -> tuple[Trace, Chain]:
     """A product of few rows with much work behind it, on tiles of one row each."""
-    product = Op(
-        name="p", kind=Kind.GEMM, phase=Phase.FORWARD, m=8, n=4096, k=256, weight="w"
-    )  # fmt: skip
+    product = Op(name="p", kind=Kind.GEMM, phase=Phase.FORWARD, m=8, n=4096, k=256, weight="w")
     softmax = Op(
         name="s", kind=Kind.SOFTMAX, phase=Phase.FORWARD, function="softmax", elements=8 * 4096,
         passes=3, alu_per_element=5, special_per_element=1, reads=8 * 4096, writes=8 * 4096,
@@ -216,7 +215,8 @@ def test_what_loses_is_not_fused() -> None:
     assert narrow is not None
     product = trace.ops[0]
     mapping = narrow.mappings(product)[0]
-    assert mapping.tile_n == product.n and mapping.epilogue == epilogue
+    assert mapping.tile_n == product.n
+    assert mapping.epilogue == epilogue
     fused = simulate(machine.lower(product, mapping, Sparse(), Fidelity.ROW)).cycles
     alone = evaluate(trace, machine)
     assert fused > alone.cycles
@@ -239,15 +239,14 @@ def test_rows_are_whole_where_they_are_reduced() -> None:
         for i in range(len(found)):
             assert found.at(i).epilogue == after
             if after.whole_rows:
-                assert found.at(i).tile_n >= product.n and found.at(i).dataflow != "is"
+                assert found.at(i).tile_n >= product.n
+                assert found.at(i).dataflow != "is"
 
 
-def _plans(trace: Trace, machine: AnyMachine) -> Sequence[NetworkPlan]:
-    return list(
-        plans_on_chip(
-            trace, machine, fidelity=Fidelity.TILE, seed=0, keeps=False, fuses=True,
-            decide=lambda op, _, machine, __: machine.mappings(op)[0], most_states=8,
-        )  # fmt: skip
+def _plans(trace: Trace, machine: AnyMachine) -> Iterator[NetworkPlan]:
+    return plans_on_chip(
+        trace, machine, fidelity=Fidelity.TILE, seed=0, decide=default_mapping, keeps=False,
+        fuses=True, most_states=None,
     )  # fmt: skip
 
 
@@ -303,11 +302,12 @@ def test_a_fused_result_may_be_kept() -> None:
     )
     assert isinstance(plan, NetworkPlan)
     both = [one for one in plan.mappings.values() if one.epilogue.ops and one.kept.c]
-    assert both and any(one.kept.read_bytes for one in both)
+    assert both
+    assert any(one.kept.read_bytes for one in both)
     for fidelity in ("tile", "row"):
         result = evaluate(trace, machine, fidelity=fidelity, chooser=plan)
         assert result.roofline_cycles <= result.cycles
-        for op, (row, _) in zip(trace, zip(result.ops, trace, strict=True), strict=True):
+        for op, row in zip(trace, result.ops, strict=True):
             mapping = plan.mappings[op.name]
             if op.is_matmul:
                 least = op.a_bytes + op.b_bytes + op.c_bytes - mapping.spared_bytes(op)
@@ -323,8 +323,7 @@ def test_tile_fidelity_is_near_row() -> None:
             ("dense_systolic", {"dram.bytes_per_cycle": 8.0}),
         ):
             machine = small_machine(arch, **changes)
-            plan = laid(trace, machine, whole(network())) if trace.name == "resnet18" else None
-            plan = plan or network_chooser(trace, machine, fuse=True)
+            plan = network_chooser(trace, machine, fuse=True)
             tile, row = (
                 evaluate(trace, machine, fidelity=f, chooser=plan).cycles for f in ("tile", "row")
             )
