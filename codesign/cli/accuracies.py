@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from codesign.cli.console import show, table
-from codesign.cli.suggest import OneOf
+from codesign.cli.suggest import OneOf, Share
 
 if TYPE_CHECKING:
     from codesign.accuracy import AccuracyPoint
@@ -21,7 +21,7 @@ _KIND = click.option(
     help="Add the accuracy of each design, of this kind, with its source.",
 )  # fmt: skip
 _LIMIT = click.option(
-    "--max-drop", type=click.FloatRange(min=0), default=None, metavar="X",
+    "--max-drop", type=Share(), default=None, metavar="X",
     help="Leave designs out that lose more accuracy than X, a fraction, or whose loss is unknown.",
 )  # fmt: skip
 
@@ -112,7 +112,14 @@ def look_up(
 ) -> Accuracies:  # fmt: skip
     """The accuracies of one kind of a model under patterns and a method."""
     from codesign.accuracy import accuracy_of, why_none
+    from codesign.config import CodesignError
+    from codesign.trace.sparsify import STORED
 
+    if STORED in patterns:
+        raise CodesignError(
+            "--accuracy is known of patterns, and stored masks are none: name one, such as "
+            "--sparsity 2:4"
+        )
     found = {pattern: accuracy_of(kind, model, method, pattern) for pattern in patterns}
     reasons = {
         pattern: why_none(kind, model, method, pattern)

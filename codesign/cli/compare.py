@@ -70,23 +70,26 @@ def command(
         raise click.UsageError("--max-drop needs --accuracy: measured, proxy or published")
     from codesign.cli import inputs
 
-    cells = [Cell(arch, sparsity) for arch in archs for sparsity in sparsities or ("dense",)]
-    _refuse_repeats(cells)
-    first = _baseline(baseline, cells)
     folder = inputs.report_folder(output)
     machines = {arch: inputs.read_machine(arch, assignments) for arch in archs}
-    dense = inputs.read_trace(workload, size)
+    given = inputs.read_trace(workload, size)
+    traces = {text: inputs.make_sparse(given, text, placement) for text in sparsities}
+    if not traces:
+        as_is = inputs.make_sparse(given, None, placement)
+        traces = {str(as_is.meta.get("sparsity", "dense")): as_is}
+    cells = [Cell(arch, sparsity) for arch in archs for sparsity in sparsities or traces]
+    _refuse_repeats(cells)
+    first = _baseline(baseline, cells)
     accuracies = left_out = None
     if accuracy_kind is not None:
         patterns = list(dict.fromkeys(cell.sparsity for cell in cells))
-        accuracies = look_up(accuracy_kind, dense.name, patterns, placement.method)
+        accuracies = look_up(accuracy_kind, given.name, patterns, placement.method)
         reference = cells[first]
         left_out = [
             c for c in cells if c != reference and not accuracies.within(c.sparsity, max_drop)
         ]
         cells = [c for c in cells if c not in left_out]
         first = cells.index(reference)
-    traces = {cell.sparsity: inputs.make_sparse(dense, cell.sparsity, placement) for cell in cells}
     from codesign.evaluate import evaluate
     from codesign.report.study import study
 

@@ -96,7 +96,9 @@ def _asked(size: Size) -> dict[str, Any]:
 def make_sparse(
     trace: Trace, pattern: str | None, placement: Placement, weights: Weights | None = None
 ) -> Trace:
-    """The trace with patterns on its weights; itself for the pattern `dense`.
+    """The trace with patterns on its weights; itself without one and for `stored`.
+
+    `dense` takes off what sparsity the trace has.
 
     Forms of weights and changes (`trace.transform`) rewrite the layers that `where` names. A
     `where` of the form GLOB=PATTERN has a pattern of its own; the others take `pattern`, which
@@ -106,8 +108,12 @@ def make_sparse(
     from codesign.config import CodesignError
     from codesign.sparsity.pattern import parse_pattern
     from codesign.trace import transform
-    from codesign.trace.sparsify import sparsify
+    from codesign.trace.sparsify import STORED, sparsify, without_sparsity
 
+    if pattern == STORED:
+        if trace.meta.get("sparsity", "dense") == "dense":
+            raise CodesignError(f"--sparsity {STORED}: {trace.name} is stored dense")
+        return trace
     if pattern is not None and transform.is_change(pattern):
         if weights is not None or any("=" in glob for glob in placement.where):
             raise CodesignError(f"{pattern[:40]!r} takes no real weights and no GLOB=PATTERN")
@@ -116,7 +122,9 @@ def make_sparse(
         )
     common = None if pattern is None else parse_pattern(pattern)
     if common is not None and common.is_dense:
-        return trace
+        trace, common = without_sparsity(trace), None
+        if not any("=" in glob for glob in placement.where):
+            return trace
     split = [text.partition("=") for text in placement.where]
     rules = {glob: parse_pattern(own) if given else common for glob, given, own in split}
     if common is not None and all(given for _, given, _ in split):

@@ -39,7 +39,7 @@ sparsity = click.option(
     metavar="PATTERN",
     help=(
         "2:4, unstructured(0.9), block(32x32, 0.8), monarch(4), window(4096), ... as in "
-        "docs/patterns; several joined by &. [default: dense]"
+        "docs/patterns; several joined by &. [default: the model as it is]"
     ),
 )
 sparsities = click.option(
@@ -47,7 +47,10 @@ sparsities = click.option(
     "sparsities",
     multiple=True,
     metavar="PATTERN",
-    help="2:4, unstructured(0.9), ...; give the option once for each. [default: dense]",
+    help=(
+        "2:4, unstructured(0.9), dense, ..., or stored for the model's own masks; give the option "
+        "once for each. [default: the model as it is]"
+    ),
 )
 set_values = click.option(
     "--set",

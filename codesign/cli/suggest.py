@@ -83,6 +83,26 @@ class Count(click.IntRange):
         return int(text)
 
 
+class Share(click.ParamType[float]):
+    """A fraction from 0 to 1; percent are answered with it."""
+
+    name = "fraction"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        text = str(value).strip()
+        number = text.removesuffix("%").rstrip()
+        try:
+            share = float(number)
+        except ValueError:
+            self.fail(f"{shortened(text)!r} is no number from 0 to 1, such as 0.01", param, ctx)
+        if number != text or not 0 <= share <= 1:
+            meant = f"; did you mean {share / 100:g}?" if 0 <= share <= 100 else ""
+            self.fail(f"{shortened(text)!r} is no number from 0 to 1{meant}", param, ctx)
+        return share
+
+
 class OneOf(click.Choice[str]):
     """One of a few words; a wrong one is answered with the nearest."""
 

@@ -9,6 +9,7 @@ from codesign.config import CodesignError
 from codesign.sparsity.mask import Mask
 from codesign.sparsity.pattern import DENSE, NM, Pattern, Unstructured
 from codesign.trace.op import Kind, Op, Phase, Trace
+from codesign.trace.sparsify import STORED
 
 GROUPS = (4, 8, 16, 32)
 """Group sizes at which N:M conformance is looked for."""
@@ -57,6 +58,8 @@ def with_masks(trace: Trace, masks: Iterable[tuple[str, Mask]]) -> Trace:
             ops[name] = replace(op, b_pattern=pattern)
             kept[name] = mask
     meta = {**trace.meta, "masks": len(kept)}
+    if kept:
+        meta["sparsity"] = STORED
     return replace(trace, ops=tuple(ops.values()), masks=kept, meta=meta)
 
 

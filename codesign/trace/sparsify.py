@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from codesign.config import CodesignError, suggestion
 from codesign.sparsity.mask import Mask
 from codesign.sparsity.pattern import (
+    DENSE,
     NM,
     DoublePruned,
     Pattern,
@@ -22,6 +23,9 @@ from codesign.sparsity.pattern import (
     parse_pattern,
 )
 from codesign.trace.op import FORWARD_PHASES, Kind, Op, Phase, Trace
+
+STORED = "stored"
+"""The sparsity of a trace whose masks are those of its source's weights."""
 
 Weights = Mapping[str, NDArray[Any]]
 """Real weights by parameter name, linear [out, in] or convolution [out, in / groups, h, w]."""
@@ -161,6 +165,21 @@ def sparsify(
         "weighted_layers": len(layers),
     }
     return replace(trace, ops=tuple(ops), masks=masks, meta=meta)
+
+
+def without_sparsity(trace: Trace) -> Trace:
+    """The trace with every operand dense and no masks; itself where it is so already."""
+    dense = tuple(
+        op
+        if op.a_pattern.is_dense and op.b_pattern.is_dense
+        else replace(op, a_pattern=DENSE, b_pattern=DENSE, b_changes=False)
+        for op in trace
+    )
+    if not trace.masks and all(new is old for new, old in zip(dense, trace, strict=True)):
+        return trace
+    said = ("sparsity", "where", "method", "sparse_layers", "weighted_layers", "masks")
+    meta = {key: value for key, value in trace.meta.items() if key not in said}
+    return replace(trace, ops=dense, masks={}, meta=meta)
 
 
 def matched_layers(trace: Trace, where: str | Sequence[str] = "*") -> tuple[str, ...]:
