@@ -49,11 +49,13 @@ def evaluate(
     seed: int = 0,
     chooser: Chooser | None = None,
     progress: Progress | None = None,
+    memo: dict[object, Lowered] | None = None,
 ) -> Result:
     """Simulate every operator of a trace on a machine and add up what it costs.
 
-    Masks that the trace does not hold are sampled from the operators' patterns with `seed`. Raises
-    CodesignError for an operator that the machine cannot run.
+    Masks that the trace does not hold are sampled from the operators' patterns with `seed`. Runs of
+    several NetworkPlans that differ in nothing else may share a `memo`. Raises CodesignError for an
+    operator that the machine cannot run.
 
     >>> import codesign
     >>> result = codesign.evaluate(
@@ -63,7 +65,7 @@ def evaluate(
     True
     """
     fidelity = Fidelity(fidelity)
-    lowered, joined = lower_all(trace, machine, fidelity, seed, chooser, progress)
+    lowered, joined = lower_all(trace, machine, fidelity, seed, chooser, progress, memo)
     return account(trace, machine, fidelity, seed, lowered, simulate_spans(joined), chooser)
 
 
@@ -101,11 +103,12 @@ def lower_all(
     seed: int,
     chooser: Chooser | None = None,
     progress: Progress | None = None,
+    memo: dict[object, Lowered] | None = None,
 ) -> tuple[list[Lowered], Network]:
     """Lower every operator of a trace, and say how their programs wait for each other."""
     if not trace.ops:
         raise CodesignError(f"trace {trace.name} has no operators")
-    memo: dict[object, Lowered] = {}
+    memo = {} if memo is None else memo
     lowered = []
     for done, op in enumerate(trace):
         lowered.append(lower(op, trace.masks.get(op.name), machine, fidelity, seed, memo, chooser))

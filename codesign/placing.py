@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -66,10 +67,19 @@ def placements(
     ]
     names = [op.name for op in trace]
     return [
-        NetworkPlan(dict(zip(names, plan, strict=True)))
+        NetworkPlan(dict(zip(names, plan, strict=True)), note=_note(plan, machine.cores))
         for i, plan in enumerate(plans)
         if plan not in plans[:i]
     ]
+
+
+def _note(plan: Sequence[Mapping], cores: int) -> str:
+    """Where operators run, in a line for the report."""
+    places = [one.place for one in plan if one.place is not None]
+    alone = Counter(one.core for one in places if not one.axis)
+    each = ", ".join(f"{alone[core]} on core {core}" for core in range(cores) if alone[core])
+    cuts = len(places) - alone.total()
+    return f"operators placed: {cuts} cut over {cores} cores{', ' if each else ''}{each}"
 
 
 def _options(

@@ -42,9 +42,9 @@ def network_chooser(
     operators, each alone, cost least cycles, joules, or both. The whole network is then simulated
     with each plan, with that of the heuristic, and with none, and the best by the objective is the
     answer. A machine that leaves nothing to decide, or decides of its own accord, is as without,
-    and the report says so of fusion. With `place`, on a machine of
-    several cores, plans differ in which core runs an operator, or whether all share it, and the one
-    that leaves this to the machine is among them.
+    and the report says so of fusion. With `place`, on a machine of several cores, plans differ in
+    which core runs an operator, or whether all share it, and the one that leaves this to the
+    machine is among them.
     """
     if fuse and machine.fusing(NO_EPILOGUE) is None:
         plan = network_chooser(
@@ -112,8 +112,10 @@ def _best(
     goal: Goal,
 ) -> NetworkPlan:
     """The plan with which the whole network, simulated, is best; the first of equals."""
+    memo: dict[object, Lowered] = {}
     results = [
-        evaluate(trace, machine, fidelity=fidelity, seed=seed, chooser=plan) for plan in plans
+        evaluate(trace, machine, fidelity=fidelity, seed=seed, chooser=plan, memo=memo)
+        for plan in plans
     ]
     best = min(range(len(plans)), key=lambda i: (_figure(results[i], goal), results[i].edp_js))
     return plans[best]

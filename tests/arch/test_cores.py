@@ -152,6 +152,22 @@ def test_a_core_that_is_cut_off_the_link_reads_twice_what_two_cores_share() -> N
     assert moved["mac"] == op.macs
 
 
+def test_one_core_cannot_use_the_arrays_of_others() -> None:
+    """The least cycles of an operator on one core are those of a machine that is that core."""
+    trace = codesign.load_workload("gemm:96,200,64")
+    four, (op,) = machine("sat", 4), trace.ops
+    alone = codesign.evaluate(trace, machine("sat")).ops[0]
+    laid = {"on core 2": Place(2), "m over all cores": Place(axis="m")}
+    rows = {}
+    for name, place in laid.items():
+        mapping = four.confined(place).mappings(op)[0]
+        rows[name] = codesign.evaluate(trace, four, chooser=NetworkPlan({op.name: mapping})).ops[0]
+        assert rows[name].mapping.endswith(name)
+    assert rows["on core 2"].roofline_cycles == alone.roofline_cycles
+    assert rows["on core 2"].utilisation == alone.utilisation
+    assert rows["m over all cores"].roofline_cycles == -(-alone.roofline_cycles // 4)
+
+
 def test_independent_operators_run_side_by_side() -> None:
     ops = tuple(replace(gemm("gemm:64,64,64"), name=name) for name in ("q", "k"))
     both = Trace("qk", ops)

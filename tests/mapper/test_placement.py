@@ -173,6 +173,7 @@ def test_a_training_step_gains() -> None:
     used = {mapping.place for mapping in plan.mappings.values()}
     assert len({place.core for place in used if place and not place.axis}) > 1
     assert any(place.axis for place in used if place)
+    assert [note for note in with_plan.notes if "cut over 4 cores" in note] == [plan.note]
 
 
 def test_more_cores_are_never_slower() -> None:
