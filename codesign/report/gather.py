@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from codesign.report.page import Options
 from codesign.report.points import points
 from codesign.report.stored import details_json, read_details, read_results
 from codesign.report.sweep_part import SweepPart, detailed, picked, sweep_part
-from codesign.report.tables import cell, results_csv, results_json
+from codesign.report.tables import cell, ops_csv, results_csv, results_json
 from codesign.report.validation import about
 from codesign.sweep.run import stored_study
 from codesign.sweep.store import Row, Store, write_csv
@@ -147,6 +147,9 @@ def _known(goals: Mapping[str, str]) -> dict[str, str]:
     return kept or {"latency_s": "minimize"}
 
 
+_ENDINGS = (".html", ".md", ".csv", ".json")
+
+
 def write(found: Material, out: Path, options: Options, *, png: bool = False) -> list[Path]:
     """Write the report in the form that the name's ending asks for, or all forms into a folder.
 
@@ -159,40 +162,40 @@ def write(found: Material, out: Path, options: Options, *, png: bool = False) ->
             for name in ("index.html", "report.md", "results.json", "results.csv")
             for file in write(found, out / name, options, png=png)
         ]
-    writers: dict[str, Callable[[], object]] = {
-        ".html": lambda: write_report(found.results, out, **options),
-        ".md": lambda: write_markdown(found.results, out, png=png, **options),
-        ".csv": lambda: _write_csv(found, out),
-        ".json": lambda: out.write_text(as_json(found), encoding="utf-8"),
-    }
-    if out.suffix not in writers:
+    if out.suffix not in _ENDINGS:
         raise CodesignError(
-            f"a report is {', '.join(writers)}, or a folder for all of them; not {out.suffix}"
+            f"a report is {', '.join(_ENDINGS)}, or a folder for all of them; not {out.suffix}"
         )
     out.parent.mkdir(parents=True, exist_ok=True)
-    writers[out.suffix]()
-    beside = out.with_name(f"{out.stem}-points.csv")
-    return [out, *(_point_files(found, beside) if out.suffix == ".csv" else ())]
+    beside: list[Path] = []
+    match out.suffix:
+        case ".html":
+            write_report(found.results, out, **options)
+        case ".md":
+            write_markdown(found.results, out, png=png, **options)
+        case ".json":
+            out.write_text(as_json(found), encoding="utf-8")
+        case ".csv":
+            beside = _write_csv(found, out)
+    return [out, *beside]
 
 
-def _write_csv(found: Material, out: Path) -> None:
+def _write_csv(found: Material, out: Path) -> list[Path]:
+    """A row for each run; operators and points are files beside it."""
+    operators = out.with_name(f"{out.stem}-operators.csv")
     out.write_text(results_csv(found.results), encoding="utf-8")
-    write_points(found, out.with_name(f"{out.stem}-points.csv"))
+    operators.write_text(ops_csv(found.results), encoding="utf-8")
+    return [operators, *write_points(found, out.with_name(f"{out.stem}-points.csv"))]
 
 
 def write_points(found: Material, out: Path) -> list[Path]:
     """The points of each study as CSV; those of further studies are numbered files beside it."""
-    files = _point_files(found, out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    for file, rows in zip(files, found.rows, strict=True):
-        write_csv([_printable(row) for row in rows], file)
+    files = []
+    for i, rows in enumerate(found.rows):
+        files.append(out.with_name(f"{out.stem}{f'-{i + 1}' if i else ''}.csv"))
+        write_csv([_printable(row) for row in rows], files[-1])
     return files
-
-
-def _point_files(found: Material, out: Path) -> list[Path]:
-    return [
-        out.with_name(f"{out.stem}{f'-{i + 1}' if i else ''}.csv") for i in range(len(found.sweeps))
-    ]
 
 
 def _printable(row: Row) -> Row:

@@ -93,6 +93,10 @@ def test_a_page_and_its_tables_have_the_numbers_of_the_store(
     with (tmp_path / "out" / "results-points.csv").open() as file:
         listed = list(csv.DictReader(file))
     assert [float(row["latency_s"]) for row in listed] == [r.metrics["latency_s"] for r in rows]
+    with (tmp_path / "out" / "results-operators.csv").open() as file:
+        names = [row["name"] for row in csv.DictReader(file)]
+    shown = gather([store], closely=False).results
+    assert names == [op.name for result in shown for op in result.ops] != []
     data = json.loads((tmp_path / "out" / "results.json").read_text())
     assert [front["knee"] for front in data["studies"][0]["fronts"]] == [
         group.knee.number for group in found.groups
