@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -119,42 +117,6 @@ class Reference(Spec):
             elif isinstance(value, tuple):
                 out.extend((table, row) for row in value)
         return out
-
-
-@dataclass(frozen=True, slots=True)
-class ReferenceRow:
-    """One row of the reference for a reader: what it is of, its numbers by name, and its source."""
-
-    table: str
-    of: Mapping[str, str | int]
-    values: Mapping[str, float]
-    status: Status
-    source: str
-
-
-_IDENTITY: Final[tuple[str, ...]] = (
-    "operation",
-    "dtype",
-    "kind",
-    "node_nm",
-    "capacity_bytes",
-    "width_bytes",
-)
-
-
-def reference_rows() -> tuple[ReferenceRow, ...]:
-    """Every reference value with its source, in the order of the file.
-
-    >>> reference_rows()[0].values["read_pj"]
-    1.811
-    """
-    values = reference()
-    out = []
-    for table, row in values.rows():
-        fields = row.model_dump(exclude={"status", "source"})
-        of: dict[str, str | int] = {name: fields.pop(name) for name in _IDENTITY if name in fields}
-        out.append(ReferenceRow(table, of, fields, row.status, values.sources[row.source]))
-    return tuple(out)
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -60,10 +60,3 @@ def hf_names(config: HFConfig) -> Callable[[str], str]:
     """What renames layers as the model's own module does."""
     gated = str(config.data.get("feed_forward_proj", "")).startswith("gated")
     return names_of(config.model_type, gated=gated)
-
-
-def with_depth(config: HFConfig, depth: int) -> HFConfig:
-    """The configuration with `depth` layers, for looking at a large model quickly."""
-    keys = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_decoder_layers")
-    changed: Mapping[str, int] = {key: depth for key in keys if key in config.data}
-    return HFConfig(config.path, {**config.data, **changed})

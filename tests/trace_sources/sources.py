@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from codesign.trace.hf import hf_names, hf_spec, with_depth
+from codesign.trace.hf import hf_names, hf_spec
 from codesign.trace.hf_config import HFConfig, read_config
 from codesign.trace.hf_names import renamed
 from codesign.trace.op import Trace
@@ -15,10 +15,15 @@ CONFIGS = Path(__file__).parents[2] / "examples" / "hf_configs"
 MODELS = sorted(path.stem for path in CONFIGS.glob("*.json"))
 REFERENCE = ("llama2_7b", "llama3_8b", "opt_6_7b", "gpt2", "bert_base", "vit_b16", "resnet50")
 
+DEPTHS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_decoder_layers")
+
 
 def config(name: str, depth: int | None = None) -> HFConfig:
     stated = read_config(CONFIGS / f"{name}.json")
-    return stated if depth is None else with_depth(stated, depth)
+    if depth is None:
+        return stated
+    changed = {key: depth for key in DEPTHS if key in stated.data}
+    return HFConfig(stated.path, {**stated.data, **changed})
 
 
 def by_shapes(stated: HFConfig, phase: str, batch: int, **size: int | None) -> Trace:
