@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import nbformat
@@ -37,13 +38,14 @@ def executed(notebook: Any) -> Any:
     from traitlets.config import Config
 
     copy = nbformat.from_dict(notebook)  # type: ignore[no-untyped-call]
-    NotebookClient(
-        copy,
-        config=Config(AsyncKernelManager={"transport": "ipc"}),
-        timeout=_LONGEST_S,
-        resources={"metadata": {"path": str(ROOT)}},
-        record_timing=False,
-    ).execute()
+    with TemporaryDirectory() as sockets:
+        NotebookClient(
+            copy,
+            config=Config(AsyncKernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"}),
+            timeout=_LONGEST_S,
+            resources={"metadata": {"path": str(ROOT)}},
+            record_timing=False,
+        ).execute()
     for cell in copy.cells:
         if cell.cell_type == "code":
             cell.outputs = _joined(cell.outputs)
