@@ -11,7 +11,7 @@ from pathlib import Path
 
 from codesign.accuracy.proxy import Proxy
 from codesign.accuracy.train import Recipe, Run
-from codesign.config import CodesignError
+from codesign.config import CodesignError, fingerprint
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS measured_runs (
@@ -102,6 +102,15 @@ class RunStore:
                 "WHERE error IS NULL ORDER BY key"
             ).fetchall()
         return [Run(Recipe(**json.loads(text)), *rest) for text, *rest in rows]
+
+    def mark(self) -> str:
+        """Another text once a run or a proxy has come, which may change what a design is said."""
+        with self._database() as db:
+            rows = db.execute(
+                "SELECT key FROM measured_runs WHERE error IS NULL UNION ALL "
+                "SELECT key FROM proxies ORDER BY key"
+            ).fetchall()
+        return fingerprint([key for (key,) in rows])
 
     def failures(self) -> list[tuple[Recipe, str]]:
         """Recipes that gave no figures, and why."""

@@ -39,6 +39,15 @@ def accuracy_of(
     return figures
 
 
+def source_mark(kind: str | None) -> str:
+    """Another text once what that kind of accuracy is read from has changed; "" if it cannot."""
+    if kind not in ("measured", "proxy") or not STORE.is_file():
+        return ""
+    from codesign.accuracy.store import RunStore  # PyTorch, which other sweeps do without
+
+    return RunStore(STORE).mark()
+
+
 def require_source(kind: str) -> None:
     """Raise CodesignError unless there is something to look that kind of accuracy up in."""
     if kind != "published" and not STORE.is_file():

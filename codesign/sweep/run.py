@@ -12,6 +12,7 @@ from typing import Any
 
 from codesign import __version__
 from codesign.config import CodesignError, fingerprint
+from codesign.sweep.accuracy import source_mark
 from codesign.sweep.design import Base, Designs, Point
 from codesign.sweep.engine import Engine, Outcome
 from codesign.sweep.executors import Executor, make_executor
@@ -244,7 +245,7 @@ def prepare(store: Store, base: Base, *, resume: bool) -> None:
     if held is not None and held != mark:
         raise CodesignError(
             f"{store.path} holds another study ({store.note('name')}), or this one with other "
-            "parameters or files; give another output"
+            "parameters, files or measured accuracies; give another output"
         )
     if held is not None and not resume and (there := store.count()):
         raise CodesignError(
@@ -267,7 +268,8 @@ def definition(base: Base) -> str:
     """Fingerprint of what decides a study's points."""
     content = base.study.model_dump(mode="json", exclude=set(_FREE))
     files = {name: fingerprint(text) for name, text in base.workloads.items()}
-    return fingerprint([content, base.marks, files])
+    accuracy = [mark] if (mark := source_mark(base.study.accuracy)) else []
+    return fingerprint([content, base.marks, files, *accuracy])
 
 
 def stored_study(store: Store) -> Study:

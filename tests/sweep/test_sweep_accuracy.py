@@ -17,6 +17,8 @@ from codesign.sweep.accuracy import accuracy_of, require_source
 from codesign.sweep.check import find_sweep, read_study
 from codesign.sweep.design import Designs
 from codesign.sweep.engine import Engine
+from codesign.sweep.run import prepare
+from codesign.sweep.store import Store
 from codesign.trace.workload import load_workload
 
 
@@ -91,3 +93,27 @@ def test_a_sweep_of_a_measured_model_has_its_measured_accuracies(
     ]  # fmt: skip
     assert outcomes[1].metrics["accuracy_drop"] == pytest.approx(0.1)
     assert "nothing is measured here" in str(outcomes[2].error)
+
+
+def test_points_are_not_mixed_with_those_of_other_accuracies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    measured, on = RunStore(STORE), task("digits")
+    measured.add(Run(recipe(on, "mlp", "dense", "dense", 0), "training", 0.9, 0.1, 1.0, 1.0))
+    study = tmp_path / "sweep.yaml"
+    bases, stores = {}, {}
+    for kind in ("measured", "published"):
+        study.write_text(
+            "name: small\nworkload: resnet50\narch: sat\nmethod: grid\n"
+            f"accuracy: {kind}\nmetrics: {{latency_s: minimize}}\n"
+            'parameters: {sparsity.pattern: {values: [dense, "2:4"]}}\n'
+        )
+        bases[kind], stores[kind] = read_study(study), Store(tmp_path / f"{kind}.db")
+        prepare(stores[kind], bases[kind], resume=False)
+    measured.fail(recipe(on, "mlp", "bdwp", "1:16", 0), "no figures")
+    prepare(stores["measured"], bases["measured"], resume=True)
+    measured.add(Run(recipe(on, "mlp", "bdwp", "2:4", 0), "training", 0.8, 0.1, 0.5, 1.0))
+    prepare(stores["published"], bases["published"], resume=True)
+    with pytest.raises(CodesignError, match="measured accuracies"):
+        prepare(stores["measured"], bases["measured"], resume=True)
