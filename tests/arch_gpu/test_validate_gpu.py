@@ -15,6 +15,7 @@ from codesign.arch import load_arch
 from codesign.arch.tensor_core import TensorCore
 from codesign.config import CodesignError
 from codesign.measure.compare import decide, errors, paired, weight_rows
+from codesign.measure.gpu_decisions import decisions, interval
 from codesign.measure.gpu_roofline import Roofline3, fit_roofline
 from codesign.measure.gpu_rows import (
     Protocol,
@@ -26,7 +27,7 @@ from codesign.measure.gpu_rows import (
     read_rows,
 )
 from codesign.measure.gpu_scatter import scatter_svg
-from codesign.measure.gpu_scores import scored_groups
+from codesign.measure.gpu_scores import Scored, scored_groups
 from codesign.measure.gpu_transfer import lent_protocol, transfers, unknown
 from codesign.measure.suite import suites
 from codesign.measure.validate_gpu import SAMPLE, run
@@ -180,6 +181,33 @@ def test_errors_and_decisions():
     one = decide(dense, sparse)
     assert (one.shapes, one.right, one.baseline_right) == (3, 2, 2)
     assert (one.contested, one.contested_right) == (1, 0)
+
+
+def test_a_decision_comes_with_its_interval_and_with_how_far_two_measurements_agree():
+    sizes = np.array([(1, m, 64, 64) for m in (8, 16, 32, 64)])
+    machine, everywhere = load_arch("rtx4090"), np.ones(4, dtype=np.bool_)
+
+    def group(dtype: str, pattern: str, measured: list[float], predicted: list[float]) -> Scored:
+        rows = Rows("o", "RTX-4090", dtype, pattern, "l", sizes, np.array(measured))
+        times = np.array(predicted)
+        return Scored(rows, machine, times, times, everywhere, calibrated=True)
+
+    flat = [2.0, 2.0, 2.0, 2.0]
+    scored = [
+        group("bf16", "dense", flat, flat), group("bf16", "2:4", [1, 1, 1, 3], [1, 1, 3, 3]),
+        group("fp16", "dense", flat, flat), group("fp16", "2:4", [1, 1, 1, 1], [1, 1, 1, 1]),
+    ]  # fmt: skip
+    found, rows = decisions(scored)
+    assert found is not None
+    assert (found.rows, found.exact_rows, found.passed) == (8, 7, False)
+    assert "bf16 and fp16 as measured agree in 3 of 4 (75.0%)" in found.note
+    assert [row["right"] for row in rows] == [0.75, 1.0]
+    for row in rows:
+        assert 0 < row["at least"] < row["right"] <= row["at most"] <= 1
+    assert interval(0, 9)[0] == pytest.approx(0)
+    alone, _ = decisions(scored[:2])
+    assert alone is not None
+    assert "agree" not in alone.note
 
 
 def test_the_worst_single_weight_shape_is_named():
