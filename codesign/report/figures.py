@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from codesign.metrics.tally import summed
 from codesign.report import quantities as q
 from codesign.report.svg import (
     PALETTE,
@@ -135,15 +136,8 @@ def stacked(
 
     `keys` fixes the order and so the colours of the parts; shares are written where they fit.
     """
-    totals: dict[str, float] = dict.fromkeys(keys, 0.0)
-    for stack in stacks:
-        for part, value in stack.parts.items():
-            totals[part] = totals.get(part, 0.0) + value
-    named = [part for part in totals if totals[part] > 0 or part in keys]
-    if len(named) > len(PALETTE):
-        ranked = sorted(named, key=lambda part: -totals[part])[: len(PALETTE) - 1]
-        named = [part for part in named if part in ranked]
-    colour = {part: i for i, part in enumerate(named)}
+    totals = summed([dict.fromkeys(keys, 0.0), *(stack.parts for stack in stacks)])
+    colour = _colours(totals, keys)
     longest = max((sum(stack.parts.values()) for stack in stacks), default=0.0)
 
     def draw(width: int) -> tuple[float, list[str]]:
@@ -156,6 +150,10 @@ def stacked(
         right = min(190.0, max(text_px(s.text) for s in stacks) + 14)
         room = width - left - right
         top = y
+
+        def length(value: float) -> float:
+            return room * q.divide(value, longest) if longest else 0.0
+
         for stack in stacks:
             y += 0 if stack.under_previous else 7
             if phone and not stack.under_previous:
@@ -163,22 +161,8 @@ def stacked(
                 y += 15
             elif not phone and not stack.under_previous:
                 parts.append(label(0, y + 14, fit(stack.label, left - 10)))
-            x = left
-            by_colour: dict[int, list[tuple[str, float]]] = {}
-            for part, value in stack.parts.items():
-                by_colour.setdefault(colour.get(part, len(PALETTE) - 1), []).append((part, value))
-            for index in sorted(by_colour):
-                for part, value in by_colour[index]:
-                    long = room * q.divide(value, longest) if longest else 0.0
-                    if long < 0.05:
-                        continue
-                    of = q.share(q.divide(value, sum(stack.parts.values())))
-                    tooltip = f"{stack.label}: {part} {show(value)}, {of}"
-                    parts.append(bar(x, y, long, 18, f"c{index} sp", tooltip))
-                    if long > text_px(of) + 12:
-                        parts.append(label(x + long / 2, y + 13.5, of, "mi ha"))
-                    x += long
-            parts.append(label(x + 6, y + 13.5, fit(stack.text, width - x - 6)))
+            x, marks = _stack_bars(stack, colour, left, y, length, show)
+            parts += [*marks, label(x + 6, y + 13.5, fit(stack.text, width - x - 6))]
             y += 20
         y += 6
         values = ticks(longest, max(2, int(room // 90)))
@@ -190,6 +174,41 @@ def stacked(
         return y + 40, parts
 
     return figure(name, title, description, draw)
+
+
+def _colours(totals: Mapping[str, float], keys: Sequence[str]) -> dict[str, int]:
+    """Colours of the parts by name; the smallest of too many parts have none."""
+    named = [part for part in totals if totals[part] > 0 or part in keys]
+    if len(named) > len(PALETTE):
+        ranked = sorted(named, key=lambda part: -totals[part])[: len(PALETTE) - 1]
+        named = [part for part in named if part in ranked]
+    return {part: i for i, part in enumerate(named)}
+
+
+def _stack_bars(
+    stack: Stack,
+    colour: Mapping[str, int],
+    x: float,
+    y: float,
+    length: Callable[[float], float],
+    show: Callable[[float], str],
+) -> tuple[float, list[str]]:
+    """Where a stack that begins at x ends, and its bars in the order of their colours."""
+    whole = sum(stack.parts.values())
+    drawn = []
+    for part in sorted(stack.parts, key=lambda part: colour.get(part, len(PALETTE) - 1)):
+        value = stack.parts[part]
+        long = length(value)
+        if long < 0.05:
+            continue
+        share = q.share(q.divide(value, whole))
+        tooltip = f"{stack.label}: {part} {show(value)}, {share}"
+        kind = f"c{colour.get(part, len(PALETTE) - 1)} sp"
+        drawn.append(bar(x, y, long, 18, kind, tooltip))
+        if long > text_px(share) + 12:
+            drawn.append(label(x + long / 2, y + 13.5, share, "mi ha"))
+        x += long
+    return x, drawn
 
 
 @dataclass(frozen=True, slots=True)
