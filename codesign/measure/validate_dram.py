@@ -264,47 +264,8 @@ def _energies(case: Case) -> Iterator[tuple[str, float, float]]:
 
 def _case(row: Record, folder: Path) -> Case:
     simulator = row.choice("simulator", (RAMULATOR, DRAMSIM))
-    known = row.choice("standard", tuple(_PRESET))
-    pattern = row.choice("pattern", PATTERNS)
-    base = dram(_PRESET[known])
+    spec = _device(row, simulator)
     cells = row.cells
-    timings = {
-        name: Timing(cycles=row.count(name, 0), source="row")
-        for name in _TIMINGS
-        if cells.get(name)
-    }
-    timings["nRTP"] = Timing(cycles=row.count("nRTPL"), source="row")
-    if simulator == DRAMSIM:
-        for name in ("n32AW", "nPPD", "nCS"):
-            timings.setdefault(name, Timing(cycles=0, source="row"))
-        if "bankgroup_enable=false" in cells.get("other_parameters", ""):
-            for name in ("nCCD", "nRRD", "nWTR"):
-                timings[f"{name}L"] = timings[f"{name}S"]
-    ranks = row.optional_count("ranks", 1) or 1
-    if simulator == RAMULATOR and known == "HBM2":
-        ranks = base.organisation.ranks
-    shape = Organisation(
-        ranks=ranks,
-        bank_groups=row.count("bank_groups"),
-        banks_per_group=row.count("banks_per_group"),
-        rows=max(base.organisation.rows, row.count("n_requests")),
-        columns=row.count("bursts_per_row"),
-        burst_bytes=row.count("bytes_per_request"),
-    )
-    energy = _currents(cells.get("other_parameters", ""))
-    try:
-        spec = DramSpec(
-            name=row.text("case"),
-            standard="dramsim3" if simulator == DRAMSIM else base.standard,
-            tck_ps=row.count("tCK_ps"),
-            organisation=shape,
-            organisation_source="row",
-            timings={**base.timings, **timings},
-            energy=energy or base.energy,
-            sources={**base.sources, "row": Citation(status="published", text=row.file)},
-        )
-    except ValueError as error:
-        raise CodesignError(f"{row.file}:{row.line}: {error}") from None
     found = {
         name: float(cells[name])
         for name in (
@@ -325,13 +286,63 @@ def _case(row: Record, folder: Path) -> Case:
         row.text("case"),
         simulator,
         spec,
-        pattern,
+        row.choice("pattern", PATTERNS),
         row.count("n_requests"),
         row.choice("refresh", ("on", "off")) == "on",
         found,
         folder / "dram_traces" / log if log else None,
         int(cells.get("read_queue") or 32),
     )
+
+
+def _device(row: Record, simulator: str) -> DramSpec:
+    """The shipped preset of a row's standard with the row's sizes, timings and currents."""
+    known = row.choice("standard", tuple(_PRESET))
+    base = dram(_PRESET[known])
+    ranks = row.optional_count("ranks", 1) or 1
+    if simulator == RAMULATOR and known == "HBM2":
+        ranks = base.organisation.ranks
+    shape = Organisation(
+        ranks=ranks,
+        bank_groups=row.count("bank_groups"),
+        banks_per_group=row.count("banks_per_group"),
+        rows=max(base.organisation.rows, row.count("n_requests")),
+        columns=row.count("bursts_per_row"),
+        burst_bytes=row.count("bytes_per_request"),
+    )
+    timings = _timings(row, simulator)
+    energy = _currents(row.cells.get("other_parameters", ""))
+    try:
+        return DramSpec(
+            name=row.text("case"),
+            standard="dramsim3" if simulator == DRAMSIM else base.standard,
+            tck_ps=row.count("tCK_ps"),
+            organisation=shape,
+            organisation_source="row",
+            timings={**base.timings, **timings},
+            energy=energy or base.energy,
+            sources={**base.sources, "row": Citation(status="published", text=row.file)},
+        )
+    except ValueError as error:
+        raise CodesignError(f"{row.file}:{row.line}: {error}") from None
+
+
+def _timings(row: Record, simulator: str) -> dict[str, Timing]:
+    """The timings that a row states; what DRAMsim3 does not know takes no time."""
+    cells = row.cells
+    timings = {
+        name: Timing(cycles=row.count(name, 0), source="row")
+        for name in _TIMINGS
+        if cells.get(name)
+    }
+    timings["nRTP"] = Timing(cycles=row.count("nRTPL"), source="row")
+    if simulator == DRAMSIM:
+        for name in ("n32AW", "nPPD", "nCS"):
+            timings.setdefault(name, Timing(cycles=0, source="row"))
+        if "bankgroup_enable=false" in cells.get("other_parameters", ""):
+            for name in ("nCCD", "nRRD", "nWTR"):
+                timings[f"{name}L"] = timings[f"{name}S"]
+    return timings
 
 
 def _currents(text: str) -> Currents | None:

@@ -301,8 +301,6 @@ def tables_of(
     timings: Mapping[str, int],
 ) -> DramTables:
     """Integer tables for any set of rules over the commands of a standard."""
-    bank = np.arange(shape.banks)
-    per_rank = shape.bank_groups * shape.banks_per_group
     incoming = {name: tuple(row for row in rows if name in row.before) for name in ids}
     kinds = {held: i for i, held in enumerate(dict.fromkeys(incoming.values()), start=1)}
     kind = {name: kinds[incoming[name]] for name in ids}
@@ -314,15 +312,7 @@ def tables_of(
     nodes: list[Int64] = []
     for name in ids:
         facts = table.commands.get(name, absent)
-        gaps: dict[tuple[Level, int], int] = {}
-        windows: set[tuple[int, int, int, int, Level]] = set()
-        for row in rows:
-            for other in row.before if name in row.after else ():
-                after = kind[other]
-                if row.window == 1:
-                    gaps[row.level, after] = max(gaps.get((row.level, after), 0), row.gap_cycles)
-                else:
-                    windows.add((rings[row], after, row.gap_cycles, row.window, row.level))
+        gaps, windows = _waits_of(name, rows, kind, rings)
         first = len(ids) + len(rows_after)
         for (level, after), gap in sorted(gaps.items()):
             reached = _reached(level, shape)
@@ -349,26 +339,34 @@ def tables_of(
     book = np.zeros((len(ids) + len(rows_after), 10), dtype=np.int64)
     for i, entry in enumerate((*commands, *rows_after)):
         book[i, : len(entry)] = entry
+    bank = np.arange(shape.banks)
+    per_rank = shape.bank_groups * shape.banks_per_group
     place = np.zeros((shape.banks, len(book)), dtype=np.int64)
     place[:, 0], place[:, 1] = shape.banks + bank // per_rank, bank // per_rank * per_rank
     for k, node in enumerate(nodes, start=len(ids)):
         place[:, k] = node
     ring_length = max((row.window for row in rows), default=1)
-    return DramTables(
-        place=place,
-        book=book,
-        shape=np.array(
-            [
-                shape.ranks,
-                per_rank,
-                max(len(kinds), 2),
-                len(windowed),
-                ring_length,
-                len(ids),
-            ],
-            dtype=np.int64,
-        ),
-    )
+    sizes = (shape.ranks, per_rank, max(len(kinds), 2), len(windowed), ring_length, len(ids))
+    return DramTables(place=place, book=book, shape=np.array(sizes, dtype=np.int64))
+
+
+def _waits_of(
+    name: str, rows: tuple[Rule, ...], kind: Mapping[str, int], rings: Mapping[Rule, int]
+) -> tuple[dict[tuple[Level, int], int], set[tuple[int, int, int, int, Level]]]:
+    """What a command makes others wait: the longest gap by level and kind, and the windows.
+
+    A window is (ring of its clocks, kind that waits, gap, commands in the window, level).
+    """
+    gaps: dict[tuple[Level, int], int] = {}
+    windows: set[tuple[int, int, int, int, Level]] = set()
+    for row in rows:
+        for other in row.before if name in row.after else ():
+            after = kind[other]
+            if row.window == 1:
+                gaps[row.level, after] = max(gaps.get((row.level, after), 0), row.gap_cycles)
+            else:
+                windows.add((rings[row], after, row.gap_cycles, row.window, row.level))
+    return gaps, windows
 
 
 def _reached(level: Level, shape: Organisation) -> list[Int64]:
