@@ -63,18 +63,19 @@ _OP_TABLES = frozenset({"busy_cycles", "bytes_by_memory", "energy_pj_by_part"})
 
 def results_json(results: Sequence[Result], *, with_ops: bool = True) -> str:
     """A list of results, field for field; numbers that are not finite become null."""
-    listed = [_finite(result.to_dict()) for result in results]
+    listed = [finite(result.to_dict()) for result in results]
     if not with_ops:
         for result in listed:
             result["ops"] = []
     return json.dumps(listed, indent=1, allow_nan=False) + "\n"
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The value as JSON that browsers read: numbers that are not finite become None."""
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

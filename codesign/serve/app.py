@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from starlette.routing import Route
 
 import codesign.report
 from codesign.config import CodesignError
+from codesign.report.tables import finite
 from codesign.serve import studies
 from codesign.serve.folder import REPORTS, STORES, Folder, RefusedError
 from codesign.serve.guard import REPORT_POLICY, App, Guard
@@ -106,16 +106,8 @@ def _json(value: object) -> Response:
     try:
         text = json.dumps(value, allow_nan=False)
     except ValueError:
-        text = json.dumps(_finite(value), allow_nan=False)
+        text = json.dumps(finite(value), allow_nan=False)
     return Response(text.encode("utf-8", "replace"), media_type="application/json")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _refused(_: Request, __: Exception) -> Response:
