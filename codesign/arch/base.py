@@ -235,8 +235,10 @@ class Machine(ABC, Generic[S]):
         """The machine with what maps of so many bytes leave of its scratchpads."""
         return self
 
-    fusion_rule: ClassVar[str] = "has no choice of fusing element-wise work into products"
-    """One line for the report where a fusion is asked for and `fusing` has none."""
+    @property
+    def fusion_rule(self) -> str:
+        """What a report says where a fusion is asked for and `fusing` has none."""
+        return "has no choice of fusing element-wise work into products"
 
     def fusing(self, epilogue: Epilogue) -> Machine[S] | None:
         """The machine as it is to a product whose tiles such work follows; its mappings say so.

@@ -126,6 +126,10 @@ class CpuSparse(Machine[CpuSpec]):
             return self.moved_bytes(op)
         return self.stored_bytes(op, sparse) + sum(self._map_traffic(op))
 
+    @property
+    def fusion_rule(self) -> str:
+        return "fuses element-wise work of one pass by its own rule (engine.fuses_activations)"
+
     def fused(self, op: Op) -> bool:
         return (
             self.spec.engine.fuses_activations

@@ -74,6 +74,15 @@ class DenseSystolic(SystolicMachine[DenseSystolicSpec]):
     def link(self) -> Link:
         return Link(None) if self.idealised else super().link()
 
+    @property
+    def fusion_rule(self) -> str:
+        counted = self.spec.array.convention
+        return (
+            f"counts {counted} cycles, one operator after the other"
+            if self.idealised
+            else (super().fusion_rule)
+        )
+
     def fusing(self, epilogue: Epilogue) -> SystolicMachine[DenseSystolicSpec] | None:
         return None if self.idealised else super().fusing(epilogue)
 

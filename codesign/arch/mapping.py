@@ -83,7 +83,7 @@ class Mapping:
             return kept.saved_bytes(op)
         operands = kept.a * op.a_bytes + kept.b * op.b_bytes
         last = after.ops[-1]
-        moved = after.stored_bytes(op) + after.operand_bytes - kept.read_bytes
+        moved = after.moved_bytes(op) - kept.read_bytes
         moved -= kept.c * ceil_bytes(last.elements, last.c_dtype)
         return operands + op.c_bytes - moved
 

@@ -317,6 +317,10 @@ class S4(Machine[S4Spec]):
         """Whether one load of B serves all cores; products of activations have one on each."""
         return self.spec.mode == "split" and op.weight is not None
 
+    @property
+    def fusion_rule(self) -> str:
+        return "fuses element-wise work of one sweep by its own rule (fuses_activations)"
+
     def fused(self, op: Op) -> bool:
         """Whether an operator works on results as they leave the array."""
         element_wise = op.kind in (Kind.ELEMENTWISE, Kind.NORM) and op.passes == 1

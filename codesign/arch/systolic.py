@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Mapping as MappingABC
 from collections.abc import Sequence
@@ -20,7 +19,12 @@ from codesign.arch.device_link import device_link
 from codesign.arch.kept import narrowed, pad_link, room_bytes
 from codesign.arch.parts import Component, DramDevice
 from codesign.arch.systolic_candidates import mapping_of, product_candidates
-from codesign.arch.systolic_parts import SystolicSpec, systolic_components, tally_accesses
+from codesign.arch.systolic_parts import (
+    SystolicSpec,
+    paced,
+    systolic_components,
+    tally_accesses,
+)
 from codesign.arch.vector_lanes import finish_on, stream_through
 from codesign.config import CodesignError
 from codesign.schedule.epilogue import NO_EPILOGUE, Epilogue
@@ -106,6 +110,10 @@ class SystolicMachine(CoresMachine[S]):
         turns = op.b_shared or self.epilogue.whole_rows
         return [each for each in self.dataflows(op) if each != "is" or not turns]
 
+    @property
+    def fusion_rule(self) -> str:
+        return "fuses element-wise work into products where it has one core"
+
     def fusing(self, epilogue: Epilogue) -> SystolicMachine[S] | None:
         if self.cores > 1:
             return None
@@ -179,20 +187,10 @@ class SystolicMachine(CoresMachine[S]):
 
     def paced_array(self, op: Op) -> Array:
         """The array as the scratchpads can feed and drain it for this operator."""
-        array, buffers = self.array, self.spec.buffers
-        group = self.group(op)
-        feed = array.rows * group * ceil_bytes(8, op.a_dtype) / 8 / buffers.input.width_bytes
-        load = array.cols * self.stored_bits(op) / 8 / buffers.weight.width_bytes
-        drain = array.cols * self.sum_bytes / buffers.output.width_bytes
-        return Array(
-            rows=array.rows,
-            cols=array.cols,
-            accumulate_latency=array.accumulate_latency,
-            interleave=array.interleave,
-            feed_slots=max(1, math.ceil(feed), math.ceil(drain)),
-            load_cycles_per_slot=max(1, math.ceil(load)),
-            drain_cycles_per_row=max(1, math.ceil(drain)),
-        )
+        return paced(
+            self.array, self.spec.buffers, group=self.group(op), a_bits=ceil_bytes(8, op.a_dtype),
+            b_bits=self.stored_bits(op), sum_bytes=self.sum_bytes,
+        )  # fmt: skip
 
     def stored_bytes(self, op: Op, sparse: Sparse) -> int:
         return op.b_bytes
@@ -255,8 +253,6 @@ class SystolicMachine(CoresMachine[S]):
         link = self.link()
         if self.sharers > 1 and link.bytes_per_cycle is not None:
             link = replace(link, bytes_per_cycle=link.bytes_per_cycle / self.sharers)
-        after = self.epilogue
-        moved = after.stored_bytes(op) + after.operand_bytes if after.ops else op.c_bytes
         return Layout(
             array=self.paced_array(op),
             link=link,
@@ -264,7 +260,7 @@ class SystolicMachine(CoresMachine[S]):
             slots=self.slots(op),
             a_bytes=op.a_bytes,
             b_bytes=op.b_bytes * self.loaded_density(op),
-            c_bytes=moved,
+            c_bytes=self.epilogue.moved_bytes(op),
             holds_sums=dataflow == "os",
         )
 
@@ -273,10 +269,7 @@ class SystolicMachine(CoresMachine[S]):
     ) -> Program:
         steps = Steps(self.units(), self.actions)
         if mapping.fused_into:
-            return steps.build(
-                release_after=np.array([steps.engine_ready]),
-                done_after=np.array([steps.inputs_ready]),
-            )
+            return steps.idle()
         if op.is_matmul:
             release, done = self.emit_matmul(steps, op, mapping, sparse, fidelity)
         else:

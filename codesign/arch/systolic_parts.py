@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -40,6 +42,21 @@ class SystolicSpec(CoresSpec):
     def sum_bytes(self) -> int:
         """Bytes of a partial sum."""
         return ceil_bytes(1, self.accumulate_dtype)
+
+
+def paced(
+    array: Array, buffers: Buffers, *, group: int, a_bits: int, b_bits: int, sum_bytes: int
+) -> Array:
+    """An array as scratchpads of their widths can feed and drain it; bits are of a value."""
+    feed = array.rows * group * a_bits / 8 / buffers.input.width_bytes
+    load = array.cols * b_bits / 8 / buffers.weight.width_bytes
+    drain = array.cols * sum_bytes / buffers.output.width_bytes
+    return replace(
+        array,
+        feed_slots=max(1, math.ceil(feed), math.ceil(drain)),
+        load_cycles_per_slot=max(1, math.ceil(load)),
+        drain_cycles_per_row=max(1, math.ceil(drain)),
+    )
 
 
 def systolic_components(spec: SystolicSpec, array: Array) -> Sequence[Component]:

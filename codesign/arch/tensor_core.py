@@ -196,6 +196,12 @@ class TensorCore(Machine[TensorCoreSpec]):
             kernels=kernels, tiles=tiles, splits=splits,
         )  # fmt: skip
 
+    @property
+    def fusion_rule(self) -> str:
+        return (
+            "runs kernel after kernel; only attention is fused, by its own rule (flash_attention)"
+        )
+
     def is_fused(self, op: Op) -> bool:
         """Whether the operator's large matrix stays on the chip (flash attention)."""
         return self.spec.flash_attention and op.kind is Kind.ATTENTION

@@ -43,6 +43,10 @@ class Epilogue:
         """Bytes of all results that are stored."""
         return sum(ceil_bytes(product.c_elements, each) for each in self.dtypes(product.c_dtype))
 
+    def moved_bytes(self, product: Op) -> int:
+        """Bytes that pass the lanes' buffer: other operands, and what is stored."""
+        return self.operand_bytes + self.stored_bytes(product)
+
     def __str__(self) -> str:
         return ", ".join(op.function or op.kind.value for op in self.ops)
 
@@ -160,7 +164,7 @@ class Finish:
         """Count what takes no time of its own: transcendental operations, the lanes' buffer."""
         ops = self.epilogue.ops
         steps.tally(special_action, sum(op.elements * op.special_per_element for op in ops))
-        moved = self.epilogue.operand_bytes + self.epilogue.stored_bytes(product)
+        moved = self.epilogue.moved_bytes(product)
         steps.tally(f"{buffer}_read", moved)
         steps.tally(f"{buffer}_write", moved)
 

@@ -191,6 +191,11 @@ class Steps:
         if count:
             self.tallies[action] = self.tallies.get(action, 0) + int(count)
 
+    def idle(self) -> Program:
+        """The program of an operator that only waits for its inputs."""
+        ready = np.array([self.engine_ready]), np.array([self.inputs_ready])
+        return self.build(release_after=ready[0], done_after=ready[1])
+
     def build(self, *, release_after: np.ndarray, done_after: np.ndarray) -> Program:
         """Close the program with its last two markers and put its steps in order."""
         end = np.iinfo(np.int64).max // _STAGES

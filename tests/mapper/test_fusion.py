@@ -253,7 +253,7 @@ def _plans(trace: Trace, machine: AnyMachine) -> Iterator[NetworkPlan]:
 def test_choices_equal_brute_force() -> None:
     """Of how much of each chain is fused, by the cycles of operators that run alone."""
     trace = encoder()
-    machine = small_machine(**{"vector.lanes": 2, "dram.bytes_per_cycle": 4.0})
+    machine = codesign.load_arch("dense_systolic", {"vector.lanes": 2, "dram.bytes_per_cycle": 4.0})
     found = chains(trace)
 
     def alone(plan: NetworkPlan) -> int:

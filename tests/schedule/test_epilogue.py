@@ -141,7 +141,10 @@ class Case:
             "latency": finish.latency_cycles, "piece_bytes": finish.piece_bytes,
             "alu": sum(op.alu_per_element for op in self.ops), "pads": self.pads.bytes_per_cycle,
         }  # fmt: skip
-        return twin.steps(tiles, told, (self.link.bytes_per_cycle, self.link.latency_cycles))
+        listed: list[Any] = twin.steps(
+            tiles, told, (self.link.bytes_per_cycle, self.link.latency_cycles)
+        )
+        return listed
 
 
 def rows(program: Program) -> list[Any]:
