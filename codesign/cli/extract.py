@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import wraps
 from pathlib import Path
@@ -128,4 +128,20 @@ def command(
             f"{trace.name}: {len(trace)} operators, {with_unit(trace.macs, 'MAC', 4)}, "
             f"{with_unit(touched, 'B', 4)}, {trace.parameter_count:,} parameters -> {output}"
         )
+        for remark in _remarks(trace.meta):
+            click.echo(f"note: {remark}", err=True)
         next_step(f"codesign workload show {output}, codesign simulate {output} --arch NAME")
+
+
+def _remarks(meta: Mapping[str, object]) -> list[str]:
+    """What a reader of the trace should know of how it was made."""
+    said = {
+        "assumed_values": "a value was assumed: {}",
+        "weights_outside_of_the_module": (
+            "matrices of {} are no parameters of the module, so that they count as no weights; "
+            "modules belong in an nn.ModuleList, tensors in an nn.Parameter"
+        ),
+        "not_counted": "work on complex numbers is not counted: {}",
+        "products_without_weights": "the checkpoint has no weights for {} products",
+    }
+    return [text.format(meta[key]) for key, text in said.items() if key in meta]

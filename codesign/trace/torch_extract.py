@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -29,6 +30,11 @@ def build_module(
     The factory gets those of `wanted` (batch, seq, phase, context) that it takes. Raises
     CodesignError when it fails, returns something else, or nobody states the inputs.
     """
+    if isinstance(factory, nn.Module):
+        raise CodesignError(
+            f"this is a {type(factory).__name__} that is already made; name a function that makes "
+            "it and returns (module, inputs)"
+        )
     device = torch.device("cpu" if real else "meta")
     names = arguments(factory)
     with device, _told("the factory fails"):
@@ -41,15 +47,23 @@ def build_module(
             f"the factory returns a {type(built).__name__}; "
             "it has to return an nn.Module or (module, inputs)"
         )
+    if isinstance(built, torch.jit.ScriptModule):
+        raise CodesignError(
+            "the factory returns a ScriptModule, whose operators cannot be followed; let it return "
+            "the nn.Module before torch.jit"
+        )
     if given is None:
         example = getattr(built, "example_inputs", None)
-        if example is None:
+        if example is None and not inspect.signature(built.forward).parameters:
+            given = ()
+        elif example is None:
             raise CodesignError(
                 "no inputs: let the factory return (module, inputs), or give "
                 f"{type(built).__name__} a method example_inputs(batch, seq)"
             )
-        with device, _told("example_inputs fails"):
-            given = example(wanted["batch"], wanted["seq"])
+        else:
+            with device, _told("example_inputs fails"):
+                given = example(wanted["batch"], wanted["seq"])
     if not real:
         built = built.to("meta")
     return built, _moved(given, device)
@@ -110,6 +124,10 @@ def extract_module(
         meta["optimizer"] = optimizer_name
     if recorder.assumed:
         meta["assumed_values"] = f"{assume} in " + ", ".join(recorder.assumed)
+    if recorder.outside:
+        meta["weights_outside_of_the_module"] = ", ".join(recorder.outside)
+    if recorder.uncounted:
+        meta["not_counted"] = ", ".join(recorder.uncounted)
     counts = {key: parameter.numel() for key, parameter in module.named_parameters()}
     trace = Trace(name, tuple(ops), counts, meta=meta)
     for parameter in module.parameters():

@@ -51,6 +51,10 @@ class Recorder:
         self.ops: list[Op] = []
         self.assumed: dict[str, None] = {}
         """Where a value was assumed."""
+        self.outside: dict[str, None] = {}
+        """Products with a matrix that is neither made here nor a parameter of the module."""
+        self.uncounted: dict[str, None] = {}
+        """Functions of complex numbers, which no operator stands for."""
         self._assume = assume
         self.dtype = dtype
         self._module = module
@@ -100,8 +104,8 @@ class Recorder:
         if self._assume is None:
             raise CodesignError(
                 f"{self.where()}: the module asks for the value of a tensor (.item(), or an if on "
-                "a tensor), which the meta device lacks; extract it with real inputs, or assume a "
-                "value"
+                "a tensor), which the meta device lacks; extract it with real inputs (--real), or "
+                "assume a value (--assume 0)"
             )
         self.assumed[self.where()] = None
         if tensor.dtype == torch.bool:
@@ -218,6 +222,7 @@ class Recorder:
             a, b = b.mT, a.mT
             weight = self._parameter[self._key(b)]
         layer = self._path[-1]
+        outside = weight is None and any(self._key(t) not in self._producer for t in (a, b))
         groups = a.shape[0] if a.dim() == 3 else 1
         if weight is not None and b.is_contiguous() and b.dim() == 2:
             self._transposed.add(weight)
@@ -230,6 +235,8 @@ class Recorder:
             deps=self._deps(inputs),
         )  # fmt: skip
         self._product_of[number] = (op, (self._place(a), self._place(b)))
+        if outside:
+            self.outside[op.name] = None
         return op
 
     def _convolution(self, args: Sequence[Any], inputs: list[Tensor], number: int) -> Op:
@@ -343,6 +350,8 @@ class Recorder:
     ) -> list[tuple[Tensor, tuple[str, ...]]]:
         floats = [t for t in made if t.is_floating_point()]
         if not floats:
+            if any(t.is_complex() for t in made):
+                self.uncounted[name] = None
             return [(t, ()) for t in made]
         what = vector_function(name, args, inputs)
         read = list({self._place(t): t for t in inputs if t.is_floating_point()}.values())

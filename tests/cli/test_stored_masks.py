@@ -1,4 +1,4 @@
-"""Is a model whose weights bring their own zeros told apart from the same model dense, and from a pattern?"""
+"""Is a model with masks of its own told apart from the same model dense, and from a pattern?"""
 
 from __future__ import annotations
 
