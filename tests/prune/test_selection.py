@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import nn
 
+from codesign.kernels import nm_select
 from codesign.prune.s_ste import continuous
 from codesign.prune.select import (
     block_norms,
@@ -20,7 +21,7 @@ from codesign.prune.select import (
 )
 from codesign.prune.target import Target
 from codesign.sparsity.pattern import NM
-from tests.reference.nm_select_twin import keep_along_rows
+from tests.reference.nm_select_twin import draw_along_columns, keep_along_rows
 
 MATRICES = hnp.arrays(
     np.float32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=19),
@@ -60,6 +61,18 @@ def test_the_soft_threshold_agrees_with_sorting(scores, n, m) -> None:
     assert torch.equal(left, soft != 0)
     kept = torch.from_numpy(keep_along_rows(scores, n, m))
     assert not (left & ~kept).any()
+
+
+@settings(max_examples=60, deadline=None)
+@given(MATRICES, st.integers(1, 2), st.integers(2, 6), st.integers(0, 99))
+def test_the_kernel_draws_and_divides_as_plain_python_does(values, n, m, seed) -> None:
+    groups = -(-len(values) // m)
+    # odd 64ths: no draw falls on the border between two integers
+    odd = np.random.default_rng(seed).integers(0, 32, (n * groups, values.shape[1])) * 2 + 1
+    uniforms = (odd / 64).astype(np.float32)
+    out = np.empty_like(values)
+    nm_select.draw_along_columns(values, uniforms, n, m, out)
+    np.testing.assert_allclose(out, draw_along_columns(values, uniforms, n, m), rtol=1e-5)
 
 
 @pytest.mark.parametrize("out", [8, 10])
