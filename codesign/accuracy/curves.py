@@ -112,6 +112,14 @@ def loss_points(of: Sequence[Cell], sparse: Cell) -> tuple[float, float | None, 
     return fmean(losses), stdev(losses) if len(losses) > 1 else None, len(losses)
 
 
+_PAIRS = (
+    ("BDWP within noise of SR-STE", "bdwp", "sr_ste", True),
+    ("SR-STE above plain STE", "sr_ste", "ste", False),
+    ("S-STE above plain STE", "s_ste", "ste", False),
+)
+"""Claims on two methods, and whether they are equal, or the first above where sparsity is high."""
+
+
 def findings(
     of: Sequence[Cell], models: Sequence[tuple[str, str]], patterns: Sequence[str]
 ) -> list[Finding]:
@@ -121,19 +129,12 @@ def findings(
     for task, model in models:
         for pattern in patterns:
             here = [c for c in of if (c.task, c.model, c.pattern) == (task, model, pattern)]
-            found.append(_trained_above_one_shot(here, f"{task} {model} {pattern}"))
-
-            def paired(
-                claim: str, first: str, second: str, *, equal: bool, at: str,
-                task: str = task, model: str = model,
-            ) -> None:  # fmt: skip
-                pair = [by_key.get((task, model, name, at)) for name in (first, second)]
-                found.append(_paired(claim, f"{task} {model} {at}", *pair, equal=equal))
-
-            paired("BDWP within noise of SR-STE", "bdwp", "sr_ste", equal=True, at=pattern)
-            if pattern in HIGH_SPARSITY:
-                paired("SR-STE above plain STE", "sr_ste", "ste", equal=False, at=pattern)
-                paired("S-STE above plain STE", "s_ste", "ste", equal=False, at=pattern)
+            where = f"{task} {model} {pattern}"
+            found.append(_trained_above_one_shot(here, where))
+            for claim, first, second, equal in _PAIRS:
+                if equal or pattern in HIGH_SPARSITY:
+                    pair = [by_key.get((task, model, name, pattern)) for name in (first, second)]
+                    found.append(_paired(claim, where, *pair, equal=equal))
     return found
 
 

@@ -32,10 +32,10 @@ SEEDS = 5
 Report = Callable[[str, int, int], None]
 
 
-def full_grid(names: Sequence[tuple[str, str]] = MODELS) -> list[tuple[Task, Recipe]]:
+def full_grid() -> list[tuple[Task, Recipe]]:
     """Every run of the grid: model by model, seed by seed, the dense one first."""
     found: list[tuple[Task, Recipe]] = []
-    for task_name, model in names:
+    for task_name, model in MODELS:
         on = task(task_name)
         for seed in range(SEEDS):
             found.append((on, recipe(on, model, "dense", "dense", seed)))

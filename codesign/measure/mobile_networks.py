@@ -36,14 +36,14 @@ _IMAGE, _CLASSES, _HEAD = 224, 1000, 1280
 Item = dict[str, object]
 
 
-def mobilenet_v1(width: float, *, batch: int = 1, dtype: str = "fp32") -> Trace:
-    """MobileNet v1 with channels times `width`."""
-    return _trace(f"mobilenet_v1 x{width:g}", list(_separable(width)), batch, dtype)
+def mobilenet_v1(width: float) -> Trace:
+    """MobileNet v1 in FP32 on one image, with channels times `width`."""
+    return _trace(f"mobilenet_v1 x{width:g}", list(_separable(width)))
 
 
-def mobilenet_v2(width: float, *, batch: int = 1, dtype: str = "fp32") -> Trace:
-    """MobileNet v2 with channels times `width`; residual additions are left out."""
-    return _trace(f"mobilenet_v2 x{width:g}", list(_inverted(width)), batch, dtype)
+def mobilenet_v2(width: float) -> Trace:
+    """MobileNet v2, the same way; residual additions are left out."""
+    return _trace(f"mobilenet_v2 x{width:g}", list(_inverted(width)))
 
 
 def _separable(width: float) -> Iterator[Item]:
@@ -99,7 +99,7 @@ def _scaled(channels: int, width: float) -> int:
     return max(8, int(channels * width + 4) // 8 * 8)
 
 
-def _trace(name: str, layers: list[Item], batch: int, dtype: str) -> Trace:
+def _trace(name: str, layers: list[Item]) -> Trace:
     spec = validate_spec(Layers, {"name": name, "layers": layers})
-    net = spec.build(Request(batch=batch, dtype=dtype))
+    net = spec.build(Request(dtype="fp32"))
     return Trace(name, tuple(net.ops), net.parameters)

@@ -53,9 +53,9 @@ class Record:
             self.fault(column, "a number above 0")
         return value
 
-    def optional_count(self, column: str, least: int = 0, most: int = _MOST) -> int | None:
+    def optional_count(self, column: str, least: int = 0) -> int | None:
         """A whole number, or None where the cell is empty."""
-        return self.count(column, least, most) if self.cells[column] else None
+        return self.count(column, least) if self.cells[column] else None
 
     def choice(self, column: str, known: Sequence[str]) -> str:
         held = self.cells[column]

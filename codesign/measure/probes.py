@@ -81,11 +81,11 @@ def image() -> Trace:
     return Trace("image", tuple(net.ops), net.parameters)
 
 
-def decoder(phase: str, *, batch: int = 1, optimizer: str = "adamw") -> Trace:
+def decoder(phase: str, *, batch: int = 1) -> Trace:
     """One layer of a small language model: attention, norms, softmax, embedding and loss."""
     decodes = phase == "decode"
     return load_workload(
-        "gpt2", phase=phase, batch=batch, overrides=_TINY_DECODER, optimizer=optimizer,
+        "gpt2", phase=phase, batch=batch, overrides=_TINY_DECODER, optimizer="adamw",
         seq=None if decodes else 24, context=16 if decodes else None,
     )  # fmt: skip
 

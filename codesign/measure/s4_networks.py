@@ -65,8 +65,9 @@ class Maps:
         channels = sum(branch.shape[-1] for branch in branches)
         return Value(branches[-1].op, (batch, height, width, channels))
 
-    def classify(self, x: Value, classes: int = 1000) -> Network:
-        self.net.linear(self.net.mean(x, "mean"), "classifier", classes)
+    def classify(self, x: Value) -> Network:
+        """The network with the 1,000 classes of ImageNet."""
+        self.net.linear(self.net.mean(x, "mean"), "classifier", 1000)
         return self.net
 
 
