@@ -3,49 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from codesign.accuracy.point import SOURCES, AccuracyPoint
 from codesign.accuracy.published import Point, allows, every_point, published_name
 from codesign.config import CodesignError, suggestion
 from codesign.sparsity.pattern import NM, Pattern, parse_pattern
 from codesign.trace.transform import is_change
 
-Source = Literal["measured", "proxy", "published"]
-SOURCES: tuple[Source, ...] = ("measured", "proxy", "published")
 STORE = Path("runs") / "accuracy.db"
-_PERCENT = "%"
-
-
-@dataclass(frozen=True, slots=True)
-class AccuracyPoint:
-    """What a design's accuracy is, and where that comes from.
-
-    Metrics in percent are given as fractions of 1, others, such as perplexity, in their own unit.
-    """
-
-    kind: Source
-    model: str
-    method: str
-    pattern: str
-    """Of the point; every mask of it is one that the design allows."""
-    value: float | None
-    drop: float | None
-    """How much worse than dense, positive when worse; None where the source does not say."""
-    error: float | None
-    """Of `drop`: a deviation over seeds, or what the proxy was off where it was measured."""
-    metric: str
-    better: Literal["higher", "lower"]
-    citation: str
-    comparable_with: tuple[str, ...]
-    """Equal for points that may be compared with each other."""
-    note: str = ""
-
-    @property
-    def is_share(self) -> bool:
-        """Whether `value` is a fraction that is better when it is higher."""
-        return self.better == "higher" and self.metric.endswith(_PERCENT)
 
 
 def accuracy_of(
@@ -136,7 +102,7 @@ def _published(name: str, method: str | None) -> list[AccuracyPoint]:
         return []
     chosen = max(fitting, key=_says)
     first = chosen[0]
-    scale = 0.01 if first.metric.endswith(_PERCENT) else 1.0
+    scale = 0.01 if first.metric.endswith("%") else 1.0
     dense = [] if first.dense is None else [_point(first, scale, dense=True)]
     return dense + [
         _point(point, scale) for point in chosen if method is None or point.method == method

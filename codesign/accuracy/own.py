@@ -10,7 +10,7 @@ from statistics import fmean, stdev
 
 from codesign.accuracy.code_version import code_version
 from codesign.accuracy.curves import Cell, cells, loss_points
-from codesign.accuracy.lookup import AccuracyPoint
+from codesign.accuracy.point import AccuracyPoint
 from codesign.accuracy.proxy import Proxy
 from codesign.accuracy.proxy_error import Pair, curve_for, drop_error_near, pairs
 from codesign.accuracy.store import RunStore

@@ -14,7 +14,8 @@ from codesign.config import CodesignError
 from codesign.sparsity.mask import Mask
 from codesign.sparsity.pattern import Pattern
 from codesign.trace.checkpoint_experts import find_experts, router_name
-from codesign.trace.checkpoint_files import Source, open_checkpoint
+from codesign.trace.checkpoint_files import open_checkpoint
+from codesign.trace.checkpoint_tensors import Source
 from codesign.trace.network import Network, Value
 from codesign.trace.op import GENERATING, Kind, Op, Phase, Trace
 from codesign.trace.real_masks import conformance, mask_shape, pattern_of, with_masks

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from codesign.config import CodesignError
 from codesign.sparsity.mask import Mask
-from codesign.trace.checkpoint_files import Source
+from codesign.trace.checkpoint_tensors import Source
 
 _GROUP = re.compile(r"(.+)\.mlp\.experts(?:\.(\d+)-(\d+))?\.(gate_up|down)(?:_proj|\.weight)")
 _ONE_BY_ONE = {

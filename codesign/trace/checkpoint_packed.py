@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from codesign.config import CodesignError
 from codesign.sparsity.mask import Mask
-from codesign.trace.checkpoint_files import Source, StoredTensor, stated_shape
+from codesign.trace.checkpoint_tensors import Source, StoredTensor, stated_shape
 from codesign.trace.tensor_file import Tensor, TensorFile
 
 PACKED = "_packed"
