@@ -32,8 +32,9 @@ class DramTables(NamedTuple):
     """
 
     place: np.ndarray
-    """[bank] -> (node of its rank, first bank of its rank); in column k the node whose commands
-    row k of the book holds back, after one to this bank."""
+    """[bank] -> (node of its rank, first bank of its rank); in column k what row k of the book
+    holds back after a command to this bank: of a rule the place in the flattened state, of a window
+    the node."""
     book: np.ndarray
     """[command] -> (scope, effect, needs, class, bus, cycles on the bus, first rule, past the last
     rule, first window, past the last window); then rules (following class, cycles) and windows
@@ -94,20 +95,23 @@ def allowed_state(place, book, shape, clocks, command, bank, row):
 
 
 @njit(cache=True, nogil=True, _nrt=False, forceinline=True)
-def issue(place, book, shape, clocks, ring, command, bank, row, clock):
-    """Record a command: what may follow is pushed back, rows open or close."""
+def issue(place, book, shape, clocks, flat, ring, command, bank, row, clock):
+    """Record a command: what may follow is pushed back, rows open or close.
+
+    `flat` is a view of `clocks` in one dimension.
+    """
     c, own_bank = np.uintp(command), np.uintp(bank)
     clocks[book[c, BUS], clocks.shape[1] - 1] = clock + book[c, BUS_CYCLES]
     for k in range(book[c, RULES], book[c, RULES_END]):
         rule = np.uintp(k)
-        kind, node = np.uintp(book[rule, 0]), np.uintp(place[own_bank, rule])
-        clocks[kind, node] = max(clocks[kind, node], clock + book[rule, 1])
+        at = np.uintp(place[own_bank, rule])
+        flat[at] = max(flat[at], clock + book[rule, 1])
     for k in range(book[c, WINDOWS], book[c, WINDOWS_END]):
         kind, r, node = np.uintp(book[k, 0]), np.uintp(book[k, 2]), np.uintp(place[own_bank, k])
         if k == book[c, WINDOWS] or book[k, 2] != book[k - 1, 2]:
-            at = ring[r, node, 0]
-            ring[r, node, np.uintp(at)] = clock
-            ring[r, node, 0] = at + 1 if at < book[k, 3] else 1
+            oldest = ring[r, node, 0]
+            ring[r, node, np.uintp(oldest)] = clock
+            ring[r, node, 0] = oldest + 1 if oldest < book[k, 3] else 1
         last = ring[r, node, np.uintp(ring[r, node, 0])]
         clocks[kind, node] = max(clocks[kind, node], last + book[k, 1])
     effect = book[c, EFFECT]
@@ -129,7 +133,8 @@ def probe(tables, clocks, command, bank, row):
 @njit(cache=True, nogil=True)
 def record(tables, clocks, ring, command, bank, row, clock):
     """Issue one command at a clock that the caller has found to be legal."""
-    issue(tables.place, tables.book, tables.shape, clocks, ring, command, bank, row, clock)
+    flat = clocks.reshape(-1)
+    issue(tables.place, tables.book, tables.shape, clocks, flat, ring, command, bank, row, clock)
 
 
 @njit(cache=True, nogil=True)
@@ -140,6 +145,7 @@ def run_commands(tables, command, bank, row, not_before):
     """
     place, book, shape = tables.place, tables.book, tables.shape
     clocks, ring = fresh_state(shape, len(place))
+    flat = clocks.reshape(-1)
     n = len(command)
     issued = np.empty(n, dtype=np.int64)
     clock = 0
@@ -148,7 +154,7 @@ def run_commands(tables, command, bank, row, not_before):
             return issued, i
         start = earliest_clock(place, book, clocks, command[i], bank[i])
         clock = max(clock, start, not_before[i])
-        issue(place, book, shape, clocks, ring, command[i], bank[i], row[i], clock)
+        issue(place, book, shape, clocks, flat, ring, command[i], bank[i], row[i], clock)
         issued[i] = clock
     return issued, n
 
@@ -215,6 +221,7 @@ def run_in_order(tables, rule, chosen, bank, row, write, arrival, clocks_of, log
     """
     place, book, shape = tables.place, tables.book, tables.shape
     clocks, ring = fresh_state(shape, len(place))
+    flat = clocks.reshape(-1)
     n = len(chosen)
     done, served, entered = clocks_of[0], clocks_of[1], clocks_of[2]
     commands = np.zeros(shape[5], dtype=np.int64)
@@ -269,7 +276,7 @@ def run_in_order(tables, rule, chosen, bank, row, write, arrival, clocks_of, log
                 follows = k + 1 < n and bank[after] == target and row[after] == target_row
                 if rule.closed_page and not follows:
                     command += RDA - RD
-        issue(place, book, shape, clocks, ring, command, target, target_row, start)
+        issue(place, book, shape, clocks, flat, ring, command, target, target_row, start)
         clock = start
         commands[command] += 1
         if logged < len(log):

@@ -155,45 +155,57 @@ def dequeue(slot, free, waiting, queue, gone):
 
 
 @njit(cache=True, nogil=True, _nrt=False, forceinline=True)
-def pick(shape, book, clocks, keys, in_rank, chosen, now):
+def kinds_of(shape, book):
+    """What `pick` asks of a DRAM: ranks, banks of a rank, the timing classes of RD, WR, ACT and
+    PRE, and the command buses of columns and rows."""
+    return (
+        np.uintp(shape[0]), np.uintp(shape[1]),
+        np.uintp(book[RD, CLASS]), np.uintp(book[WR, CLASS]),
+        np.uintp(book[ACT, CLASS]), np.uintp(book[PRE, CLASS]),
+        np.uintp(book[RD, BUS]), np.uintp(book[ACT, BUS]),
+    )  # fmt: skip
+
+
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+def pick(kinds, clocks, keys, in_rank, chosen, now):
     """The activated requests' and a list's next column command, and that list's next row command.
 
     Both are keys, NONE or more where there is none. The earliest clock wins, then an activated
     request, then the oldest.
     """
-    q, buses = np.uintp(chosen), clocks.shape[1] - 1
-    hit_kind = np.uintp(book[WR if chosen == WRITES else RD, CLASS])
-    read_kind, write_kind = np.uintp(book[RD, CLASS]), np.uintp(book[WR, CLASS])
-    act_kind, pre_kind = np.uintp(book[ACT, CLASS]), np.uintp(book[PRE, CLASS])
-    column_free = max(now, clocks[book[RD, BUS], buses])
-    row_free = max(now, clocks[book[ACT, BUS], buses])
+    ranks, banks, read, write, act, pre, column_bus, row_bus = kinds
+    q, buses = np.uintp(chosen), np.uintp(clocks.shape[1] - 1)
+    reads, writes = np.uintp(READS), np.uintp(WRITES)
+    column_free = max(now, clocks[column_bus, buses])
+    row_free = max(now, clocks[row_bus, buses])
     column, row = NONE, NONE
-    for rank in range(shape[0]):
-        writes = in_rank[ACTIVE + WRITES, rank]
-        if in_rank[q, rank] + in_rank[ACTIVE + READS, rank] + writes > 0:
-            node = np.uintp(buses - shape[0] + rank)
-            hit_wait = max(clocks[hit_kind, node], column_free) - now
-            read_wait = max(clocks[read_kind, node], column_free) - now
-            act_wait = max(clocks[act_kind, node], row_free) - now
-            pre_wait = max(clocks[pre_kind, node], row_free) - now
-            first = rank * shape[1]
-            for i in range(shape[1]):
-                b = np.uintp(first + i)
-                wait = max(clocks[hit_kind, b] - now, hit_wait)
-                column = min(column, keys[q, np.uintp(HIT), b] + (wait << WAIT_SHIFT))
-                wait = max(clocks[read_kind, b] - now, read_wait)
-                key = keys[np.uintp(READS), np.uintp(ACTIVATED), b]
+    for rank in range(ranks):
+        activated_writes = in_rank[np.uintp(ACTIVE + WRITES), rank]
+        if in_rank[q, rank] + in_rank[np.uintp(ACTIVE + READS), rank] + activated_writes > 0:
+            node = buses - ranks + rank
+            read_wait = max(clocks[read, node], column_free) - now
+            act_wait = max(clocks[act, node], row_free) - now
+            pre_wait = max(clocks[pre, node], row_free) - now
+            first = rank * banks
+            for i in range(banks):
+                b = first + i
+                wait = max(clocks[read, b] - now, read_wait)
+                key = keys[reads, np.uintp(ACTIVATED), b]
+                if chosen == READS:
+                    key = min(key, keys[q, np.uintp(HIT), b])
                 column = min(column, key + (wait << WAIT_SHIFT))
-                wait = max(clocks[act_kind, b] - now, act_wait)
+                wait = max(clocks[act, b] - now, act_wait)
                 row = min(row, keys[q, np.uintp(OPENING), b] + (wait << WAIT_SHIFT))
-                wait = max(clocks[pre_kind, b] - now, pre_wait)
+                wait = max(clocks[pre, b] - now, pre_wait)
                 row = min(row, keys[q, np.uintp(CLOSING), b] + (wait << WAIT_SHIFT))
-            if writes > 0:
-                write_wait = max(clocks[write_kind, node], column_free) - now
-                for i in range(shape[1]):
-                    b = np.uintp(first + i)
-                    wait = max(clocks[write_kind, b] - now, write_wait)
-                    key = keys[np.uintp(WRITES), np.uintp(ACTIVATED), b]
+            if chosen == WRITES or activated_writes > 0:
+                write_wait = max(clocks[write, node], column_free) - now
+                for i in range(banks):
+                    b = first + i
+                    wait = max(clocks[write, b] - now, write_wait)
+                    key = keys[writes, np.uintp(ACTIVATED), b]
+                    if chosen == WRITES:
+                        key = min(key, keys[q, np.uintp(HIT), b])
                     column = min(column, key + (wait << WAIT_SHIFT))
     return column, row
 
@@ -201,10 +213,11 @@ def pick(shape, book, clocks, keys, in_rank, chosen, now):
 @njit(cache=True, nogil=True, _nrt=False, forceinline=True)
 def fate(slot, free, keys, waiting, bank, row, column, request, write):
     """What happens to a request: 0 refused, 1 queued, 2 met by a waiting write to its address."""
-    s = slot[NEXT, end_of(slot, keys, WRITES, bank[request])]
-    while s < free.size:
-        other = np.uintp(number(slot[KEY, np.uintp(s)]))
-        if row[other] == row[request] and column[other] == column[request]:
-            return 2
-        s = slot[NEXT, np.uintp(s)]
+    if waiting[WRITES] > 0:
+        s = slot[NEXT, end_of(slot, keys, WRITES, bank[request])]
+        while s < free.size:
+            other = np.uintp(number(slot[KEY, np.uintp(s)]))
+            if row[other] == row[request] and column[other] == column[request]:
+                return 2
+            s = slot[NEXT, np.uintp(s)]
     return 1 if waiting[WRITES if write[request] else READS] < free.shape[1] else 0

@@ -44,6 +44,7 @@ from codesign.kernels.dram_lanes import (
     enqueue,
     fate,
     is_activated,
+    kinds_of,
     number,
     offer,
     oldest_hit,
@@ -106,6 +107,8 @@ def run_requests(tables, rule, chosen, bank, row, column, write, arrival, clocks
     n, banks, ranks, keep_hits = len(chosen), len(place), shape[0], rule.keep_hits
     done, served, entered = clocks_of[0], clocks_of[1], clocks_of[2]
     clocks, ring = fresh_state(shape, banks)
+    flat = clocks.reshape(-1)
+    kinds = kinds_of(shape, book)
     slot, free, keys = empty_lanes(rule.queue, banks)
     waiting = np.zeros(3, dtype=np.int64)
     in_rank = np.zeros((4, ranks), dtype=np.int64)
@@ -113,13 +116,17 @@ def run_requests(tables, rule, chosen, bank, row, column, write, arrival, clocks
     totals = np.zeros(5, dtype=np.int64)
     head, clock, last, mode, logged, target = 0, 0, 0, READS, 0, 0
     new = chosen[0] if n else 0
+    refused = False  # until a request leaves its queue, the next one finds no room
     refreshes, refreshes_due = 0, 0
     next_refresh = rule.refresh_interval if rule.refresh_interval > 0 else FAR
     while True:
         # at the end of clock tick `clock`: one request may enter
         bound = FAR
-        if head < n and arrival[new] <= clock:
+        if head < n and arrival[new] > clock:
+            bound = arrival[new] + 1
+        elif head < n and not refused:
             outcome = fate(slot, free, keys, waiting, bank, row, column, new, write)
+            refused = outcome == 0
             if outcome > 0:
                 entered[new] = clock
                 target = bank[new]
@@ -133,13 +140,10 @@ def run_requests(tables, rule, chosen, bank, row, column, write, arrival, clocks
                     in_rank[np.uintp(q), _rank_of(place, target)] += 1
                 head += 1
                 new = chosen[head] if head < n else new
-                if head < n and (
-                    arrival[new] > clock + 1
-                    or fate(slot, free, keys, waiting, bank, row, column, new, write) > 0
-                ):
-                    bound = max(arrival[new], clock + 1) + 1
-        elif head < n:
-            bound = arrival[new] + 1
+                if head < n:
+                    refused = fate(slot, free, keys, waiting, bank, row, column, new, write) == 0
+                    if arrival[new] > clock + 1 or not refused:
+                        bound = max(arrival[new], clock + 1) + 1
         if head == n and waiting[READS] + waiting[WRITES] + waiting[ACTIVE] == 0:
             if clock >= last:
                 break
@@ -153,13 +157,13 @@ def run_requests(tables, rule, chosen, bank, row, column, write, arrival, clocks
         # the best column and the best row command, and when the first of them can go
         refreshing = refreshes < refreshes_due
         if refreshing:
-            column_key, row_key = pick(shape, book, clocks, keys, in_rank, ACTIVE, now)
+            column_key, row_key = pick(kinds, clocks, keys, in_rank, ACTIVE, now)
             row_command, row_slot, row_at = _pick_refresh(
                 place, book, clocks, keys, refreshes, ranks, rule, now
             )
         else:
             turned = _write_mode(waiting, rule, mode)
-            column_key, row_key = pick(shape, book, clocks, keys, in_rank, turned, now)
+            column_key, row_key = pick(kinds, clocks, keys, in_rank, turned, now)
             # queues are looked at, and the mode with them, unless an activated request can go
             if rule.dual_bus or column_key >= QUEUED:
                 mode = turned
@@ -194,7 +198,7 @@ def run_requests(tables, rule, chosen, bank, row, column, write, arrival, clocks
                         late |= other == target
                     if late or turned != mode:
                         mode = turned
-                        _, row_key = pick(shape, book, clocks, keys, in_rank, mode, now)
+                        _, row_key = pick(kinds, clocks, keys, in_rank, mode, now)
                         row_command = PRE if row_key & CLOSES else ACT
                         row_slot, row_at = row_key & SLOTS, clock_of(row_key, now)
                 if row_at > now:
@@ -220,6 +224,7 @@ def run_requests(tables, rule, chosen, bank, row, column, write, arrival, clocks
                 slot[TOUCHED, own] = 1
                 if command != PRE:
                     dequeue(slot, free, waiting, mode, own)
+                    refused = False
                     in_rank[np.uintp(mode), _rank_of(place, target)] -= 1
                     if command == ACT:
                         keys[np.uintp(mode), ACTIVATED, np.uintp(target)] = (
@@ -245,7 +250,7 @@ def run_requests(tables, rule, chosen, bank, row, column, write, arrival, clocks
                 if rule.closed_page and hits == NONE and not is_activated(keys, target):
                     command += RDA - RD
             opened = row[np.uintp(request)] if request >= 0 else -1
-            issue(place, book, shape, clocks, ring, command, target, opened, now)
+            issue(place, book, shape, clocks, flat, ring, command, target, opened, now)
             commands[np.uintp(command)] += 1
             if logged < len(log):
                 log[logged, 0] = now

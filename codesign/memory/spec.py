@@ -309,19 +309,22 @@ def tables_of(
     rings = {row: i for i, row in enumerate(windowed)}
     commands: list[tuple[int, ...]] = []
     rows_after: list[tuple[int, ...]] = []
-    nodes: list[Int64] = []
+    places: list[Int64] = []
     for name in ids:
         facts = table.commands.get(name, absent)
         gaps, windows = _waits_of(name, rows, kind, rings)
         first = len(ids) + len(rows_after)
         for (level, after), gap in sorted(gaps.items()):
+            # A wider rule that holds back for as long says all that a narrower one does.
+            if any(gaps.get((wider, after), -1) >= gap for wider in _WIDER.get(level, ())):
+                continue
             reached = _reached(level, shape)
             rows_after += [(after, gap)] * len(reached)
-            nodes += reached
+            places += [node + after * (shape.banks + shape.ranks + 1) for node in reached]
         past = len(ids) + len(rows_after)
         for ring, after, gap, window, level in sorted(windows):
             rows_after.append((after, gap, ring, window))
-            nodes += _reached(level, shape)
+            places += _reached(level, shape)
         commands.append(
             (
                 _SCOPES[facts.scope],
@@ -343,8 +346,8 @@ def tables_of(
     per_rank = shape.bank_groups * shape.banks_per_group
     place = np.zeros((shape.banks, len(book)), dtype=np.int64)
     place[:, 0], place[:, 1] = shape.banks + bank // per_rank, bank // per_rank * per_rank
-    for k, node in enumerate(nodes, start=len(ids)):
-        place[:, k] = node
+    for k, reached_from in enumerate(places, start=len(ids)):
+        place[:, k] = reached_from
     ring_length = max((row.window for row in rows), default=1)
     sizes = (shape.ranks, per_rank, max(len(kinds), 2), len(windowed), ring_length, len(ids))
     return DramTables(place=place, book=book, shape=np.array(sizes, dtype=np.int64))
@@ -367,6 +370,13 @@ def _waits_of(
             else:
                 windows.add((rings[row], after, row.gap_cycles, row.window, row.level))
     return gaps, windows
+
+
+_WIDER: Mapping[Level, tuple[Level, ...]] = {
+    "bank": ("bank_group", "rank"),
+    "bank_group": ("rank",),
+}
+"""Levels whose rules hold back all commands that a rule of a level does."""
 
 
 def _reached(level: Level, shape: Organisation) -> list[Int64]:
