@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -19,7 +19,7 @@ from codesign.mapper.residency import (
     granule_of,
     kept_by,
 )
-from codesign.metrics.objective import objective
+from codesign.metrics.objective import Goal, objective
 from codesign.schedule.epilogue import NO_EPILOGUE, Epilogue
 from codesign.sim import simulate
 from codesign.trace.op import Trace
@@ -34,36 +34,73 @@ def plans_on_chip(
     *,
     fidelity: Fidelity,
     seed: int,
-    decide: Chooser,
     keeps: bool,
     fuses: bool,
-    most_states: int | None,
-) -> Iterator[NetworkPlan]:
+    most_states: Sequence[int | None],
+) -> list[NetworkPlan]:
     """Plans that fuse operators, keep maps, or both; the first one does neither.
 
-    For cycles, joules and their product each, they are the best for operators that run alone; no
-    two fuse alike and keep alike.
+    For cycles, joules and their product each, they are the best for operators that run alone on the
+    machine's own tiles; maps are chosen by following each of `most_states`. No two fuse alike and
+    keep alike.
     """
-    costs = _Costs(trace, machine, fidelity, seed, decide)
-    yield _plan(trace, NOTHING_FUSED, (), costs)
+    costs = _Costs(trace, machine, fidelity, seed)
     found = chains(trace) if fuses else []
-    done: set[object] = set()
+    chosen: dict[tuple[Fused, tuple[int, ...]], list[FeatureMap]] = {(NOTHING_FUSED, ()): []}
     for weights in costs.weights():
-        choices = dict.fromkeys((NOTHING_FUSED, costs.fused(weights, found)))
-        for fused in choices:
-            if fused.parts and fused not in done:
-                done.add(fused)
-                yield _plan(trace, fused, (), costs)
-            if not keeps:
-                continue
-            maps = feature_maps(trace, fused)
-            chosen, _ = choose_resident(
-                len(trace), maps, machine.room_bytes, partial(costs.of, weights, fused),
-                most_states=most_states,
-            )  # fmt: skip
-            if (fused, tuple(chosen)) not in done:
-                done.add((fused, tuple(chosen)))
-                yield _plan(trace, fused, [maps[i] for i in chosen], costs)
+        for fused in dict.fromkeys((NOTHING_FUSED, costs.fused(weights, found))):
+            chosen[fused, ()] = []
+            maps = feature_maps(trace, fused) if keeps else []
+            for most in most_states if maps else ():
+                places, _ = choose_resident(
+                    len(trace), maps, machine.room_bytes, partial(costs.of, weights, fused),
+                    most_states=most,
+                )  # fmt: skip
+                chosen[fused, tuple(places)] = [maps[i] for i in places]
+    return [_plan(trace, fused, resident, costs) for (fused, _), resident in chosen.items()]
+
+
+def refined(
+    plan: NetworkPlan,
+    trace: Trace,
+    machine: AnyMachine,
+    *,
+    fidelity: Fidelity,
+    seed: int,
+    decide: Chooser,
+    goal: Goal,
+) -> NetworkPlan:
+    """What a plan fuses and keeps, on the tiles that `decide` finds where those are better."""
+
+    def cost(row: Lowered, mapping: Mapping) -> float:
+        program = machine.lower(row.op, mapping, row.sparse, fidelity)
+        return of(program, simulate(program))
+
+    of = objective(goal, machine).of
+    memo: dict[object, Lowered] = {}
+    found: dict[int, Mapping] = {}
+    mappings = {}
+    for op in trace:
+        row = lower(op, trace.masks.get(op.name), machine, fidelity, seed, memo, plan)
+        laid = row.mapping
+        if op.is_matmul:
+            key = id(row.program)
+            if key not in found:
+                view = _view(machine, laid.epilogue, laid.kept.taken_bytes)
+                mapping = replace(decide(op, row.sparse, view, fidelity), kept=laid.kept)
+                found[key] = min((laid, mapping), key=partial(cost, row))
+            laid = found[key]
+        mappings[op.name] = laid
+    return replace(plan, mappings=mappings)
+
+
+def _view(machine: AnyMachine, after: Epilogue, taken_bytes: int) -> AnyMachine:
+    """The machine as it is to a product that so much follows, beside maps of so many bytes."""
+    if taken_bytes:
+        machine = machine.narrowed(taken_bytes)
+    fusing = machine.fusing(after) if after.ops else machine
+    assert fusing is not None
+    return fusing
 
 
 def _plan(trace: Trace, fused: Fused, resident: Sequence[FeatureMap], costs: _Costs) -> NetworkPlan:
@@ -89,14 +126,12 @@ class _Costs:
         machine: AnyMachine,
         fidelity: Fidelity,
         seed: int,
-        decide: Chooser,
     ) -> None:
-        self._machine, self._fidelity, self._decide = machine, fidelity, decide
+        self._machine, self._fidelity = machine, fidelity
         self._joules = objective("energy", machine).of
         memo: dict[object, Lowered] = {}
         self.rows = [
-            lower(op, trace.masks.get(op.name), machine, fidelity, seed, memo, decide)
-            for op in trace
+            lower(op, trace.masks.get(op.name), machine, fidelity, seed, memo) for op in trace
         ]
         self._keys = [id(row.program) for row in self.rows]
         self._laid: dict[tuple[int, Epilogue, int], Mapping | None] = {}
@@ -171,21 +206,9 @@ class _Costs:
             return row.mapping
         key = (self._keys[place], after, taken_bytes)
         if key not in self._laid:
-            self._laid[key] = self._decided(row, after, taken_bytes)
+            view = _view(self._machine, after, taken_bytes)
+            try:
+                self._laid[key] = view.mappings(row.op)[0]
+            except CodesignError:
+                self._laid[key] = None
         return self._laid[key]
-
-    def _decided(self, row: Lowered, after: Epilogue, taken_bytes: int) -> Mapping | None:
-        machine: AnyMachine | None = self._machine
-        assert machine is not None
-        if taken_bytes:
-            machine = machine.narrowed(taken_bytes)
-        if after.ops:
-            machine = machine.fusing(after)
-        try:
-            return (
-                None
-                if machine is None
-                else self._decide(row.op, row.sparse, machine, self._fidelity)
-            )
-        except CodesignError:
-            return None

@@ -12,13 +12,17 @@ from codesign.evaluate import Chooser, Lowered, default_mapping, evaluate, lower
 from codesign.mapper.residency import NetworkPlan
 from codesign.metrics.objective import Goal, Mapper, chooser
 from codesign.metrics.result import Result
-from codesign.on_chip import plans_on_chip
+from codesign.on_chip import plans_on_chip, refined
 from codesign.placing import placements
 from codesign.schedule.epilogue import NO_EPILOGUE
 from codesign.trace.op import Trace
 
-_STATES = {"heuristic": 8, "search": 64, "exhaustive": None}
-"""Sets of resident maps that a mapper follows through the trace."""
+_STATES: dict[Mapper, tuple[int | None, ...]] = {
+    "heuristic": (8,),
+    "search": (8, 64),
+    "exhaustive": (8, None),
+}
+"""Sets of resident maps that a mapper follows through the trace; None is all there are."""
 _PLACEMENTS = {"heuristic": 4, "search": 16, "exhaustive": 64}
 """Beginnings of placements that a mapper follows."""
 
@@ -39,10 +43,11 @@ def network_chooser(
     """What evaluate() takes to lay a trace on a machine; None leaves all to the machine.
 
     With `keep_on_chip` and `fuse`, plans keep maps and fuse element-wise work into products as the
-    operators, each alone, cost least cycles, joules, or both. The whole network is then simulated
-    with each plan, with that of the heuristic, and with none, and the best by the objective is the
-    answer. A machine that leaves nothing to decide, or decides of its own accord, is as without,
-    and the report says so of fusion. With `place`, on a machine of several cores, plans differ in
+    operators, each alone on the machine's own tiles, cost least cycles, joules, or both. The whole
+    network is then simulated with each plan and with none; of those that fuse, keep, do both or
+    neither, the best also on tiles that the mapper finds. The best by the objective is the answer.
+    A machine that leaves nothing to decide, or decides of its own accord, is as without, and the
+    report says so of fusion. With `place`, on a machine of several cores, plans differ in
     which core runs an operator, or whether all share it, and the one that leaves this to the
     machine is among them.
     """
@@ -63,25 +68,22 @@ def network_chooser(
     keep = keep_on_chip and machine.room_bytes > 0
     if not keep and not fuse:
         return decide
-    plans = list(
-        plans_on_chip(
-            trace,
-            machine,
-            fidelity=Fidelity(fidelity),
-            seed=seed,
-            decide=decide or default_mapping,
-            keeps=keep,
-            fuses=fuse,
-            most_states=_STATES[mapper],
-        )
-    )
-    if mapper != "heuristic":
-        simple = network_chooser(
-            trace, machine, fidelity=fidelity, seed=seed, objective=objective, keep_on_chip=keep,
-            fuse=fuse,
-        )  # fmt: skip
-        assert isinstance(simple, NetworkPlan)
-        plans.append(simple)
+    plans = plans_on_chip(
+        trace, machine, fidelity=Fidelity(fidelity), seed=seed, keeps=keep, fuses=fuse,
+        most_states=_STATES[mapper],
+    )  # fmt: skip
+    if decide is not None:
+        kinds: dict[tuple[bool, bool], list[NetworkPlan]] = {}
+        for plan in plans:
+            kinds.setdefault((plan.fuses, plan.keeps), []).append(plan)
+        plans += [
+            refined(
+                _best(same, trace, machine, fidelity, seed, objective),
+                trace, machine, fidelity=Fidelity(fidelity), seed=seed, decide=decide,
+                goal=objective,
+            )
+            for same in kinds.values()
+        ]  # fmt: skip
     return _best(plans, trace, machine, fidelity, seed, objective)
 
 

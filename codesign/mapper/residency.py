@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from codesign.arch.base import AnyMachine, Fidelity, Kept, Sparse
+from codesign.arch.base import NOTHING_KEPT, AnyMachine, Fidelity, Kept, Sparse
 from codesign.arch.base import Mapping as Laid
 from codesign.config import CodesignError
 from codesign.mapper.fusion import NOTHING_FUSED, Fused
@@ -31,6 +31,14 @@ class NetworkPlan:
     mappings: Mapping[str, Laid]
     waits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     note: str = ""
+
+    @property
+    def fuses(self) -> bool:
+        return any(laid.fused_into for laid in self.mappings.values())
+
+    @property
+    def keeps(self) -> bool:
+        return any(laid.kept != NOTHING_KEPT for laid in self.mappings.values())
 
     def __call__(self, op: Op, sparse: Sparse, machine: AnyMachine, fidelity: Fidelity) -> Laid:
         return self.mappings[op.name]

@@ -99,10 +99,12 @@ def _largest_m(op: Op, n: int, k: int, budget: Budget) -> int | None:
 
 def rows_fit(op: Op, m: int, n: int, k: int, budget: Budget) -> bool:
     """Whether a tile's part of A and its partial sums fit their scratchpads."""
-    return (
-        m * n * budget.sum_bytes <= budget.c_bytes
-        and ceil_bytes(_a_bound(op, m, k), op.a_dtype) <= budget.a_bytes
-    )
+    return m * n * budget.sum_bytes <= budget.c_bytes and a_fits(op, m, k, budget)
+
+
+def a_fits(op: Op, m: int, k: int, budget: Budget) -> bool:
+    """Whether a tile's part of A fits its scratchpad."""
+    return ceil_bytes(_a_bound(op, m, k), op.a_dtype) <= budget.a_bytes
 
 
 def row_granule(op: Op) -> int:

@@ -13,9 +13,9 @@ from codesign.schedule.estimate import Layout
 from codesign.schedule.fitting import (
     SLACK,
     Budget,
+    a_fits,
     groups_that_fit,
     row_granule,
-    rows_fit,
 )
 from codesign.schedule.program import Int64
 from codesign.schedule.tiling import Tiling
@@ -223,11 +223,12 @@ def all_tilings(op: Op, budget: Budget, *, every: bool = False) -> Tilings:
             f"{op.name}: more than {MOST_LISTED:,} tile sizes to try; use the mapper search"
         )
     for k in depths:
+        fitting = [m for m in rows if a_fits(op, m, k, budget)]
         for n in columns_n:
             if n * k * b_width > budget.b_bytes:
                 continue
-            for m in rows:
-                if not rows_fit(op, m, n, k, budget):
+            for m in fitting:
+                if m * n * budget.sum_bytes > budget.c_bytes:
                     continue
                 groups = groups_that_fit(op, m, n, k, budget, b_width)
                 found.append((m, n, k, groups, True))

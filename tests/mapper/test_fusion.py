@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pytest
 
 import codesign
 from codesign.arch.base import AnyMachine, Fidelity, Sparse
-from codesign.evaluate import default_mapping, evaluate, run
+from codesign.evaluate import evaluate, run
 from codesign.mapper.fusion import Chain, Fused, chains, fuse
 from codesign.mapper.residency import NetworkPlan, feature_maps
 from codesign.metrics.objective import Goal, Mapper
@@ -243,11 +243,10 @@ def test_rows_are_whole_where_they_are_reduced() -> None:
                 assert found.at(i).dataflow != "is"
 
 
-def _plans(trace: Trace, machine: AnyMachine) -> Iterator[NetworkPlan]:
+def _plans(trace: Trace, machine: AnyMachine) -> Sequence[NetworkPlan]:
     return plans_on_chip(
-        trace, machine, fidelity=Fidelity.TILE, seed=0, decide=default_mapping, keeps=False,
-        fuses=True, most_states=None,
-    )  # fmt: skip
+        trace, machine, fidelity=Fidelity.TILE, seed=0, keeps=False, fuses=True, most_states=(None,)
+    )
 
 
 def test_choices_equal_brute_force() -> None:
