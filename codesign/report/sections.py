@@ -11,7 +11,8 @@ import numpy as np
 from codesign.metrics.result import OpResult, Result
 from codesign.report import figures
 from codesign.report import quantities as q
-from codesign.report.figures import Column, Lane, Point, Stack
+from codesign.report.figures import Column, Lane, Point
+from codesign.report.stacks import Stack, stacked
 from codesign.report.study import (
     BOUNDS,
     FINE,
@@ -188,7 +189,7 @@ def _time_stacks(
         )
         for (label, parts, _, below), s in zip(rows, seconds, strict=True)
     ]
-    return figures.stacked(
+    return stacked(
         name,
         title,
         description,
@@ -304,7 +305,7 @@ def utilisation_along(result: Result, strips: int = _STRIPS) -> np.ndarray:
 def energy(scenario: Scenario, prefix: str) -> Figure:
     """Energy of every run by part of the machine."""
     factor, unit = q.si_scale(max(run.result.energy_j for run in scenario.runs), "J")
-    return figures.stacked(
+    return stacked(
         f"{prefix}-energy",
         f"{scenario.title}: energy by part",
         "Leakage is its own part where the machine states it.",
@@ -326,7 +327,7 @@ def area(found: Study) -> Figure | None:
     machines = {r.arch: r for r in found.results if r.area_mm2 > 0}
     if not machines:
         return None
-    return figures.stacked(
+    return stacked(
         "area",
         "Area by part",
         "On-chip area of each machine.",

@@ -9,7 +9,8 @@ import pytest
 
 from codesign.metrics.result import Result
 from codesign.report import figures, quantities, sections
-from codesign.report.figures import Column, Lane, Point, Stack
+from codesign.report.figures import Column, Lane, Point
+from codesign.report.stacks import Stack, stacked
 from codesign.report.study import study
 from codesign.report.svg import Figure, text_px
 from tests.report.made_by_hand import HOSTILE, PEAK_MACS_PER_CYCLE, make_result
@@ -90,7 +91,7 @@ def test_bars_are_as_long_as_their_values() -> None:
 
 def test_stacked_parts_are_as_long_as_their_shares() -> None:
     stacks = [Stack("one", {"x": 3.0, "y": 1.0}, "4"), Stack("two", {"y": 2.0}, "2")]
-    drawn = figures.stacked("s", "t", "d", stacks, "time (s)", str)
+    drawn = stacked("s", "t", "d", stacks, "time (s)", str)
     for svg in drawings(drawn):
         marks = rects(svg)
         x, y, y2 = (float(r.attrib["width"]) for r in marks)
@@ -104,7 +105,7 @@ def test_stacked_parts_are_as_long_as_their_shares() -> None:
 
 def test_bars_end_where_the_axis_says() -> None:
     stacks = [Stack("one", {"x": 20.0}, "20"), Stack("two", {"x": 43.0}, "43")]
-    for svg in drawings(figures.stacked("s", "t", "d", stacks, "time (s)", str)):
+    for svg in drawings(stacked("s", "t", "d", stacks, "time (s)", str)):
         ticks = {t.text: float(t.attrib["x"]) for t in svg.iter(f"{SVG}text")}
         first = rects(svg)[0]
         end = float(first.attrib["x"]) + float(first.attrib["width"])
@@ -113,7 +114,7 @@ def test_bars_end_where_the_axis_says() -> None:
 
 def test_more_parts_than_colours_become_other_and_lose_nothing() -> None:
     parts = {f"part {i}": float(i + 1) for i in range(12)}
-    drawn = figures.stacked("s", "t", "d", [Stack("one", parts, "78")], "J", str)
+    drawn = stacked("s", "t", "d", [Stack("one", parts, "78")], "J", str)
     for svg in drawings(drawn):
         marks = rects(svg)
         assert len(marks) == 12
@@ -207,7 +208,7 @@ def test_merged_spans_cover_what_ran() -> None:
 def test_any_label_is_text(text: str) -> None:
     drawn = [
         figures.bars("b", text, text, [text], [Column(text, [1.0], [text])], colours=[0]),
-        figures.stacked("s", text, text, [Stack(text, {text: 1.0}, "1")], "s", str),
+        stacked("s", text, text, [Stack(text, {text: 1.0}, "1")], "s", str),
         figures.timeline("t", text, text, [Lane("array", [(0.0, 1.0, text)])], 1.0, "s"),
         figures.heat("h", text, text, [(text, [0.5, 1.0], "75 %")], "run"),
         figures.roofline(
@@ -230,5 +231,5 @@ def test_any_label_is_text(text: str) -> None:
 
 def test_nothing_to_draw_is_drawn_as_nothing() -> None:
     figures.roofline("r", "t", "d", [], kinds=[], peak_flop_per_s=1e12, dram_bytes_per_s=0.0)
-    figures.stacked("s", "t", "d", [Stack("a", {}, "0")], "s", str)
+    stacked("s", "t", "d", [Stack("a", {}, "0")], "s", str)
     figures.bars("b", "t", "d", ["a"], [Column("c", [0.0], ["0"])], colours=[0], reference=1.0)
