@@ -36,6 +36,8 @@ TEST_SCOREBOARD = "tests/kernels/test_scoreboard.py"
 TEST_PE_ARRAY = "tests/kernels/test_pe_array.py"
 TEST_CACHE = "tests/kernels/test_cache.py"
 SIM, TEST_SIM = "codesign/sim.py", "tests/test_sim.py"
+WINDOWED = "codesign/windowed.py"
+TEST_WINDOWED = "tests/test_windowed.py::test_random_networks_equal_the_clock"
 SYSTOLIC_PARTS = "codesign/arch/systolic_parts.py"
 TEST_SPARSE_A = "tests/arch/test_sparse_streams.py"
 CLI = "codesign/cli"
@@ -74,6 +76,18 @@ MUTATIONS = (
     ),
     # A run too long for 64-bit cycles overflows; a sparse A is charged as if B were sparse.
     Mutation(SIM, "if most > MOST_CYCLES:", "if False:", TEST_SIM),
+    # A window goes on beyond a marker that lets an operator in; forgets those that have left it; or
+    # lets operators in too late whose steps wait for nothing.
+    Mutation(
+        WINDOWED, "awaited < 2 * high]) - at] = True", "awaited < 0]) - at] = True", TEST_WINDOWED
+    ),
+    Mutation(
+        WINDOWED,
+        "np.maximum.at(window.ready, rows[gone]",
+        "np.maximum.at(window.start, rows[gone]",
+        TEST_WINDOWED,
+    ),
+    Mutation(WINDOWED, "np.where(at_once, -1, ", "np.where(at_once, 0, ", TEST_WINDOWED),
     Mutation(
         SYSTOLIC_PARTS,
         "if a.selection is not None:",
