@@ -314,4 +314,5 @@ def test_the_verb_runs_and_keeps_its_runs(
 def test_the_examples_of_the_page_run(number: int) -> None:
     page = Path(__file__).parents[2] / "docs" / "accuracy.md"
     code = page.read_text(encoding="utf-8").split("```python\n")[number].split("```")[0]
+    assert "\nassert " in code, "the example says what comes out"
     exec(compile(code, str(page), "exec"), {})

@@ -230,6 +230,13 @@ def test_any_label_is_text(text: str) -> None:
 
 
 def test_nothing_to_draw_is_drawn_as_nothing() -> None:
-    figures.roofline("r", "t", "d", [], kinds=[], peak_flop_per_s=1e12, dram_bytes_per_s=0.0)
-    stacked("s", "t", "d", [Stack("a", {}, "0")], "s", str)
-    figures.bars("b", "t", "d", ["a"], [Column("c", [0.0], ["0"])], colours=[0], reference=1.0)
+    empty = [
+        figures.roofline("r", "t", "d", [], kinds=[], peak_flop_per_s=1e12, dram_bytes_per_s=0.0),
+        stacked("s", "t", "d", [Stack("a", {}, "0")], "s", str),
+        figures.bars("b", "t", "d", ["a"], [Column("c", [0.0], ["0"])], colours=[0], reference=1.0),
+    ]
+    for figure in empty:
+        assert_inside(figure)
+        for svg in drawings(figure):
+            assert not any(float(rect.attrib["width"]) for rect in rects(svg))
+            assert not [e for e in svg.iter() if "o" in e.attrib.get("class", "").split()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 
 import pytest
@@ -54,13 +55,14 @@ def test_senseless_gemms_are_refused(text: str) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.text(max_size=20))
+@given(st.text(max_size=20) | st.text("0123456789,", max_size=8))
 def test_any_text_is_a_workload_or_an_error(text: str) -> None:
     for name in (f"gemm:{text}", text):
         try:
-            load_workload(name)
+            trace = load_workload(name)
         except CodesignError:
             continue
+        assert trace.macs == prod(int(size) for size in text.split(",")[:3])
 
 
 @pytest.mark.parametrize(
