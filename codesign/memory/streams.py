@@ -10,14 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from codesign.config import CodesignError
-from codesign.memory.requests import (
-    Int64,
-    Page,
-    Policy,
-    Refresh,
-    RequestTimeline,
-    simulate_requests,
-)
+from codesign.memory.requests import Int64, Refresh, RequestTimeline, simulate_requests
 from codesign.memory.spec import DramSpec
 
 STREAM_MAPPING = "RoBaCoRaBgCh"
@@ -49,9 +42,6 @@ def stream_cycles(
     offset_bytes: int = 0,
     pieces: int = 1,
     stride_bytes: int = 0,
-    mapping: str = STREAM_MAPPING,
-    policy: Policy = "fr_fcfs",
-    page: Page = "open",
 ) -> Stream:
     """Cycles until `pieces` runs of `size_bytes`, `stride_bytes` apart, have been read or written.
 
@@ -62,18 +52,7 @@ def stream_cycles(
         raise CodesignError("a stream's size, offset, stride and pieces must not be negative")
     shape = spec.organisation
     page_bytes = shape.channels * shape.banks * shape.columns * shape.burst_bytes
-    key = _Key(spec)
-    return _stream(
-        key,
-        size_bytes,
-        write,
-        offset_bytes % page_bytes,
-        pieces,
-        stride_bytes,
-        mapping,
-        policy,
-        page,
-    )
+    return _stream(_Key(spec), size_bytes, write, offset_bytes % page_bytes, pieces, stride_bytes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,9 +76,6 @@ def _stream(
     offset_bytes: int,
     pieces: int,
     stride_bytes: int,
-    mapping: str,
-    policy: Policy,
-    page: Page,
 ) -> Stream:
     spec = key.spec
     burst = spec.organisation.burst_bytes
@@ -109,7 +85,7 @@ def _stream(
     total = int(bursts.sum())
     if total == 0:
         return Stream(0, {}, 0.0, 0)
-    run = _simulate(spec, first, bursts, write, mapping, policy, page, refresh="off")
+    run = _simulate(spec, first, bursts, write, refresh="off")
     simulated = len(run.done)
     cycles, commands = run.cycles, dict(run.commands)
     if total > simulated:
@@ -118,7 +94,7 @@ def _stream(
         cycles += round(rate * (total - simulated))
         commands = {name: round(n * total / simulated) for name, n in commands.items()}
     if spec.refresh != "off":
-        share, reopened = _refresh_shares(key, write, mapping, policy, page)
+        share, reopened = _refresh_shares(key, write)
         channels, ranks = spec.organisation.channels, spec.organisation.ranks
         commands["ACT"] += round(reopened * cycles * channels)
         cycles += math.ceil(cycles * share)
@@ -128,9 +104,7 @@ def _stream(
 
 
 @lru_cache(maxsize=256)
-def _refresh_shares(
-    key: _Key, write: bool, mapping: str, policy: Policy, page: Page
-) -> tuple[float, float]:
+def _refresh_shares(key: _Key, write: bool) -> tuple[float, float]:
     """Cycles and activates that refresh adds to each cycle of a long stream of one channel.
 
     Most streams are shorter than the interval between refreshes; each carries its share.
@@ -141,18 +115,14 @@ def _refresh_shares(
     bursts = np.array([REFRESHES_SEEN * interval * shape.ranks // spec.cycles["nBL"]])
     first = np.zeros(1, dtype=np.int64)
     refreshes: tuple[Refresh, Refresh] = (spec.refresh, "off")
-    on, off = (
-        _simulate(alone, first, bursts, write, mapping, policy, page, refresh=refresh)
-        for refresh in refreshes
-    )
+    on, off = (_simulate(alone, first, bursts, write, refresh=refresh) for refresh in refreshes)
     reopened = on.commands["ACT"] - off.commands["ACT"]
     return max(0, on.cycles - off.cycles) / off.cycles, max(0, reopened) / off.cycles
 
 
 def _simulate(
-    spec: DramSpec, first: Int64, bursts: Int64, write: bool, mapping: str, policy: Policy,
-    page: Page, *, refresh: Refresh,
-) -> RequestTimeline:  # fmt: skip
+    spec: DramSpec, first: Int64, bursts: Int64, write: bool, *, refresh: Refresh
+) -> RequestTimeline:
     """Serve runs of bursts from numbers `first` on, up to SIMULATED_BURSTS of them."""
     burst = spec.organisation.burst_bytes
     ends = np.cumsum(bursts)
@@ -161,6 +131,5 @@ def _simulate(
     index = first[piece] + number - (ends[piece] - bursts[piece])
     capacity = spec.organisation.channels * spec.organisation.channel_bytes // burst
     return simulate_requests(
-        spec, index % capacity * burst, write, mapping=mapping, policy=policy, page=page,
-        refresh=refresh,
-    )  # fmt: skip
+        spec, index % capacity * burst, write, mapping=STREAM_MAPPING, refresh=refresh
+    )
