@@ -60,9 +60,26 @@ def resident_blocks(tile_m, tile_n):
 
 @njit(cache=True, nogil=True)
 def _try(
-    groups, m, n, k, tile_m, tile_n, resident, alone, splits, board, constants, laws, form, out
+    groups,
+    m,
+    n,
+    k,
+    tile_m,
+    tile_n,
+    resident,
+    alone,
+    splits,
+    board,
+    constants,
+    laws,
+    form,
+    limit,
+    out,
 ):
-    """Fill `out` (float64[10], the columns of a choice) for one tile shape and split."""
+    """Fill `out` (float64[10], the columns of a choice) for one tile shape and split.
+
+    The cycles are infinite where they are seen early to reach `limit`.
+    """
     count, l2_bytes, l2_rate, dram_rate, dram_latency, shared, warp_groups = board
     a_size, c_size, b_share, macs, kept, unpack, _ = form
     exponent = laws[OVERLAP]
@@ -104,6 +121,9 @@ def _try(
         steps * constants[STEP] / (stages - 1.0),
     )
     around = constants[PROLOGUE] + beside * tile_m * tile_n * c_size / constants[STORE]
+    if waves * (max(multiply, feed) + around) >= limit:
+        out[CYCLES] = np.inf
+        return
     inside = waves * (_join(multiply, feed, exponent) + around)
 
     a_bytes = groups * m * k * a_size
@@ -222,6 +242,7 @@ def choose_tiles(sizes, tiles, splits, board, constants, laws, form):
                     constants,
                     laws,
                     form,
+                    best[i, CYCLES],
                     trial,
                 )
                 if trial[CYCLES] < best[i, CYCLES]:
