@@ -65,8 +65,8 @@ class Run:
     """State that a measurement leaves between two runs, zero for one cold run.
 
     `warm_bytes` of the operands are still in L2; runs shorter than `window_cycles` exceed the
-    sustained rate by up to the factor `burst`. `rate` is a factor on the sustained rate itself:
-    another clock.
+    sustained rate by up to the factor `burst`. `rate` is a factor on the sustained rate itself,
+    `memory` one on what L2 and DRAM deliver: other clocks.
     """
 
     warm_bytes: float = 0.0
@@ -132,6 +132,16 @@ def tile_library(warp_groups: bool, most_edge: int = 256) -> tuple[tuple[int, in
     return ((1, 1), *sorted(shape for shape in found if max(shape) <= most_edge))
 
 
+@cache
+def powers_of_two(shapes: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+    """The shapes that older libraries have: no edge of 96 or 192.
+
+    >>> powers_of_two(((1, 1), (64, 96), (128, 256)))
+    ((1, 1), (128, 256))
+    """
+    return tuple(shape for shape in shapes if all(edge.bit_count() == 1 for edge in shape))
+
+
 @dataclass(frozen=True)
 class Board:
     """What the kernels see of a GPU; rates per cycle of the nominal clock."""
@@ -155,7 +165,16 @@ class Board:
         )  # fmt: skip
 
 
-_BESIDE_THE_KERNEL = frozenset({"power_window_us", "least_share", "sources"})
+_BESIDE_THE_KERNEL = frozenset(
+    {
+        "least_sparse_tile",
+        "most_sparse_stages",
+        "power_window_us",
+        "unsplit",
+        "least_share",
+        "sources",
+    }
+)
 
 
 class Laws(Spec):
@@ -172,7 +191,10 @@ class Laws(Spec):
     most_stages_alone: int = Field(ge=2, description="where one block has a multiprocessor")
     step_bytes: int = Field(ge=1, description="of a row of A in a stage")
     vector_step_bytes: int = Field(ge=1, description="of B that a block of a vector product reads")
+    least_sparse_tile: tuple[int, int] = Field(description="rows of A and of B, of 2:4 kernels")
+    most_sparse_stages: int = Field(ge=2, description="of a 2:4 kernel without warp groups")
     power_window_us: float = Field(gt=0, description="over which a power limiter averages")
+    unsplit: tuple[DTypeName, ...] = Field(description="types whose dense products are not split")
     least_share: float = Field(gt=0, le=1, description="of the time, to be called its bound")
     sources: dict[str, Source]
 
@@ -181,6 +203,13 @@ class Laws(Spec):
         numbers = self.model_dump(exclude=set(_BESIDE_THE_KERNEL))
         return np.array(list(numbers.values()), dtype=np.float64)
 
+    def of(self, form: Form, board: Board) -> Laws:
+        """The laws of one form's kernels: those of `mma.sp` have few stages."""
+        if form.name != "2:4" or board.warp_groups:
+            return self
+        most = self.most_sparse_stages
+        return self.model_copy(update={"most_stages": most, "most_stages_alone": most})
+
 
 @cache
 def laws() -> Laws:
@@ -188,12 +217,18 @@ def laws() -> Laws:
     return load_spec(Laws, Path(__file__).with_name("gpu_laws.yaml"))
 
 
+def sparse_tiles(tiles: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+    """Those of some tile shapes that 2:4 kernels have."""
+    least_m, least_n = laws().least_sparse_tile
+    return tuple((m, n) for m, n in tiles if m >= least_m and n >= least_n)
+
+
 def constants_row(kernels: KernelLibrary, cap: float, run: Run) -> Float64:
     """The constants in the order of the kernel; `cap` is the chip's sustained MACs per cycle."""
     return np.array(
         [
             min(1.0, kernels.read_efficiency * run.memory),
-            min(1.0, kernels.write_efficiency * run.memory), kernels.sharing,
+            min(1.0, kernels.write_efficiency * run.memory), kernels.sharing * run.memory,
             kernels.prologue_cycles, kernels.store_bytes_per_cycle, kernels.step_cycles,
             kernels.split_cycles, cap, run.warm_bytes, run.burst, run.window_cycles,
             kernels.by_rows,
@@ -220,16 +255,17 @@ def choices(
     `sizes` is int64[rows, 4] of groups, m, n, k; `a_bytes` and `c_bytes` are of one element and
     `macs_per_cycle` of one multiprocessor, dense.
     """
-    shapes = tile_library(board.warp_groups, kernels.most_edge) if tiles is None else tiles
-    if form.name == "2:4" and tiles is None:
-        shapes = shapes[1:]
+    shapes = tiles
+    if shapes is None:
+        library = tile_library(board.warp_groups, kernels.most_edge)
+        shapes = sparse_tiles(library) if form.name == "2:4" else library
     return choose_tiles(  # type: ignore[no-any-return]
         np.ascontiguousarray(sizes, dtype=np.int64),
         np.array([(*shape, 0)[:3] for shape in shapes], dtype=np.int64),
         np.array(splits, dtype=np.int64),
         board.row(),
         constants,
-        laws().row(),
+        laws().of(form, board).row(),
         np.array(
             [
                 a_bytes, c_bytes, form.b_share, macs_per_cycle * form.rate, form.kept,

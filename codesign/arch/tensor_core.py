@@ -183,12 +183,14 @@ class TensorCore(Machine[TensorCoreSpec]):
         c_bytes: float = 2.0,
         run: Run = Run(),  # noqa: B008
         tiles: tuple[tuple[int, ...], ...] | None = None,
-        splits: tuple[int, ...] = SPLITS,
+        splits: tuple[int, ...] | None = None,
     ) -> Float64:
         """Tiles, splits and cycles (without the launch) of products: rows of groups, m, n, k."""
         kernels = self.kernels(form, dtype)
         rate = self.spec.mma[dtype]
         share = min(1.0, run.rate * self.sustained(dtype, form))
+        if splits is None:
+            splits = (1,) if form == DENSE_FORM and dtype in laws().unsplit else SPLITS
         cap = share * self.spec.sm.count * rate * form.rate
         return choices(
             sizes, self.board, constants_row(kernels, cap, run), form,
@@ -210,7 +212,7 @@ class TensorCore(Machine[TensorCoreSpec]):
         shape = in_flight(op) if self.is_fused(op) else op
         sizes = np.array([[op.groups, shape.m, shape.n, shape.k]], dtype=np.int64)
         tiles: tuple[tuple[int, ...], ...] | None = None
-        splits: tuple[int, ...] = SPLITS
+        splits: tuple[int, ...] | None = None
         if mapping is not None:
             tiles = ((mapping.tile_m, mapping.tile_n),)
             splits = (-(-shape.k // mapping.tile_k),)

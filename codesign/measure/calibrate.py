@@ -98,14 +98,14 @@ def fit_protocol(source: ProtocolRows, boards: Boards, groups: Sequence[Rows]) -
     """How another origin timed a calibrated board; its kernels stay as they are."""
     found = _of(source, groups)
     floor = min(float(r.where(r.in_fit).latency_us.min()) for r in found) if source.floor else 0.0
-    neutral = {"burst": 1.0, "warm": 0.0}
+    neutral = {"burst": 0.0, "warm": 0.0}
     start = {
         name: value if name in source.fields else neutral[name]
         for name, value in {**settings().start.protocol, **source.start}.items()
     }
     protocol = Protocol(
         origin=source.origin, library=source.library, cutlass=source.cutlass, floor_us=floor,
-        **start,  # type: ignore[arg-type]
+        powers_of_two=source.powers_of_two, **start,  # type: ignore[arg-type]
     )  # fmt: skip
     machine = boards[source.machine, "dense"].cases[0].machine
     return fit_cases(
@@ -133,6 +133,7 @@ def fit_common(cases: Sequence[Case]) -> Fit:
         [case.with_kernels(plan.start.kernels) for case in cases],
         protocol=(), rates=False,
         most_rows=plan.settings.family_rows, rounds=plan.settings.family_rounds,
+        pull=plan.settings.family_pull,
     )  # fmt: skip
 
 
@@ -157,7 +158,11 @@ def leave_out(name: str, boards: Boards) -> Lent:
 
 
 def typical(protocols: Sequence[Protocol], law: PowerLaw) -> list[Protocol]:
-    """One entry for each origin and library, for boards that have none of their own."""
+    """One entry for each origin and library, for boards that have none of their own.
+
+    Clocks (`rate`, `memory`) belong to a board, not to an origin, and are left at those of the
+    data sheet.
+    """
     groups: dict[tuple[str, str, bool], list[Protocol]] = {}
     for one in protocols:
         groups.setdefault((one.origin, one.library, one.cutlass), []).append(one)
@@ -165,13 +170,20 @@ def typical(protocols: Sequence[Protocol], law: PowerLaw) -> list[Protocol]:
     for (_, library, cutlass), members in groups.items():
         values = {
             name: median(getattr(p, name) for p in members)
-            for name in ("offset_us", "warm", "burst", "rate", "memory", "floor_us")
+            for name in ("offset_us", "warm", "burst", "floor_us")
         }
         if not cutlass and library in law.bursts:
             values["burst"] = law.bursts[library]
         dtype = members[0].dtype if cutlass else ""
         note = "median of the boards below, burst of the power law"
-        update = {**values, "gpu": "", "dtype": dtype, "fitted_on": note}
+        update = {
+            **values,
+            "rate": 1.0,
+            "memory": 1.0,
+            "gpu": "",
+            "dtype": dtype,
+            "fitted_on": note,
+        }
         out.append(members[0].model_copy(update=update))
     return out
 

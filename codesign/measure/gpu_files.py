@@ -162,7 +162,7 @@ def write_protocols(path: Path, protocols: Sequence[Protocol]) -> None:
     """Write how each origin timed, those for boards without an entry first."""
     lines = [_PROTOCOL_HEAD.format(split=SPLIT)]
     for one in protocols:
-        plain = Protocol(origin="", library="", offset_us=0, warm=0, burst=1)
+        plain = Protocol(origin="", library="", offset_us=0, warm=0, burst=0)
         entry = one.model_dump()
         shown = {
             key: value

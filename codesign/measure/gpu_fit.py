@@ -71,14 +71,16 @@ def fit_cases(
     rates: bool = True,
     rounds: int | None = None,
     most_rows: int | None = None,
+    pull: float | None = None,
 ) -> Fit:
     """Fit constants to the rows of the fitted half of all cases.
 
     `kernels` are common to all cases, and so is `protocol` but for `offset_us`, which each case
     has for itself; `rates` adds a sustained rate for each type. Least mean |log error|, held near
-    the constants that the cases come with, so that few rows move them little.
+    the constants that the cases come with by `pull`, so that few rows move them little.
     """
     chosen = settings().settings
+    held = chosen.pull if pull is None else pull
     used = [
         replace(c, rows=c.rows.fitted_sample(most_rows or chosen.board_rows, chosen.seed))
         for c in cases
@@ -118,7 +120,7 @@ def fit_cases(
 
     def loss(z: Float64) -> float:
         apart = sum(float(np.abs(case.log_errors()).sum()) for case in read(z, used))
-        return (apart + chosen.pull * float(z @ z)) / total
+        return (apart + held * float(z @ z)) / total
 
     best = least(loss, len(first), rounds or chosen.board_rounds)
     error = sum(float(np.abs(c.log_errors()).sum()) for c in read(best, used)) / total

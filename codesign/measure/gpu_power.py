@@ -22,7 +22,7 @@ class PowerLaw:
     mac_pj: dict[str, float]
     """Energy of a 16-bit MAC at 1 GHz, by process."""
     bursts: dict[str, float]
-    """Factor by which short runs of a library's timing loop exceed the sustained rate."""
+    """How far short runs of a library's timing loop exceed the sustained rate: `Protocol.burst`."""
 
     def energy(self, machine: str) -> float:
         """Energy of a 16-bit MAC at 1 GHz of a machine, in pJ."""
@@ -52,7 +52,7 @@ class PowerLaw:
 
     def case(self, case: Case) -> Case:
         """A case whose rate and bursts follow the law."""
-        burst = self.bursts.get(case.rows.library, 1.0)
+        burst = self.bursts.get(case.rows.library, 0.0)
         protocol = case.protocol.model_copy(update={"burst": burst, "rate": 1.0})
         return replace(case, machine=self.on(case.machine), protocol=protocol)
 
@@ -91,7 +91,7 @@ def fit_power(cases: Sequence[Case]) -> PowerLaw:
             mac_pj={**first.mac_pj, **{p: first.mac_pj[p] * next(factors) for p in processes}},
             bursts={
                 **first.bursts,
-                **{name: max(1.0, burst * next(factors)) for name in libraries},
+                **{name: min(1.0, burst * next(factors)) for name in libraries},
             },
         )
 

@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from codesign.arch import list_archs
-from codesign.arch.gpu_kernels import DENSE_FORM, Form, Run, form_of, laws
+from codesign.arch.gpu_kernels import (
+    DENSE_FORM,
+    Form,
+    Run,
+    form_of,
+    laws,
+    powers_of_two,
+    tile_library,
+)
 from codesign.arch.parts import Source
 from codesign.arch.tensor_core import TensorCore
 from codesign.config import Spec, load_spec
@@ -72,12 +80,18 @@ class Protocol(Spec):
     dtype: str = ""
     offset_us: float = Field(ge=0, description="launch, ramps and the timer itself")
     warm: float = Field(ge=0, le=4, description="bytes kept between runs, over an L2 partition")
-    burst: float = Field(ge=1, description="factor by which short runs exceed the sustained rate")
+    burst: float = Field(
+        ge=0,
+        le=1,
+        description="exponent: short runs exceed a sustained share s by s^-burst",
+    )
     rate: float = Field(default=1.0, gt=0, description="factor on the board's sustained rate")
-    memory: float = Field(default=1.0, gt=0, description="factor on the DRAM efficiencies")
+    memory: float = Field(default=1.0, gt=0, description="factor on the rates of L2 and DRAM")
     floor_us: float = Field(default=0.0, ge=0, description="least time that the host takes")
     cutlass: bool = False
     """Whether tiles are chosen by m alone and activations are quantised first."""
+    powers_of_two: bool = False
+    """Whether the library was one with fewer tile shapes."""
     fitted_on: str = ""
     """The set and the split that gave these numbers."""
 
@@ -227,16 +241,23 @@ def machine_name(gpu: str) -> str | None:
 def predict(machine: TensorCore, rows: Rows, protocol: Protocol) -> Float64:
     """Simulated microseconds of every row, timed as the protocol times."""
     spec = machine.spec
+    dtype: DTypeName = rows.dtype  # type: ignore[assignment]
+    share = min(1.0, protocol.rate * machine.sustained(dtype, rows.form))
     run = Run(
         warm_bytes=protocol.warm * machine.board.l2_bytes,
-        burst=protocol.burst,
+        burst=share**-protocol.burst,
         window_cycles=laws().power_window_us * spec.clock_mhz,
         rate=protocol.rate,
         memory=protocol.memory,
     )
-    dtype: DTypeName = rows.dtype  # type: ignore[assignment]
     if not protocol.cutlass:
-        found = machine.choose(rows.sizes, dtype, rows.form, c_bytes=rows.c_bytes, run=run)
+        tiles = None
+        if protocol.powers_of_two:
+            edge = machine.kernels(rows.form, dtype).most_edge
+            tiles = powers_of_two(tile_library(spec.sm.warp_groups, edge))
+        found = machine.choose(
+            rows.sizes, dtype, rows.form, c_bytes=rows.c_bytes, run=run, tiles=tiles
+        )
         total = protocol.offset_us + found[:, 0] / spec.clock_mhz
         return np.asarray(np.maximum(protocol.floor_us, total))
     cutlass = cutlass_kernels()

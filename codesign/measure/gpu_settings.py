@@ -27,6 +27,7 @@ class Search(Spec):
     """How a fit searches, and which rows it looks at."""
 
     pull: float = Field(ge=0)
+    family_pull: float = Field(ge=0)
     simplex_step: float = Field(gt=0)
     board_rounds: int = Field(ge=1)
     family_rounds: int = Field(ge=1)
@@ -76,6 +77,7 @@ class ProtocolRows(Source):
     start: dict[str, float] = Field(default_factory=dict)
     """Round numbers in place of those of `Start.protocol`."""
     cutlass: bool = False
+    powers_of_two: bool = False
     rates: bool = False
     floor: bool = False
     """Whether the origin's times have a least one, which the host takes."""

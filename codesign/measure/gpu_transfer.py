@@ -11,8 +11,6 @@ from codesign.config import Spec, load_spec
 from codesign.measure.gpu_rows import Protocol, Rows, protocols
 from codesign.measure.gpu_settings import Part
 
-_LENT = ("warm", "rate", "memory")
-
 
 class Lent(Spec):
     """Constants fitted without one row of the board that they are lent to."""
@@ -50,7 +48,8 @@ def unknown(machine: TensorCore, lent: Lent, part: Part) -> TensorCore:
 def lent_protocol(rows: Rows, lent: Lent) -> Protocol:
     """How the origin timed its other boards, with the offset of this board's own timer.
 
-    An origin that measured one board alone lends its protocol whole.
+    Clocks (`rate`, `memory`) are those of single boards and are not lent. An origin that
+    measured one board alone lends its protocol whole.
     """
     own = protocols().find(rows)
     others = [
@@ -62,5 +61,5 @@ def lent_protocol(rows: Rows, lent: Lent) -> Protocol:
     burst = lent.bursts.get(rows.library, own.burst)
     if not others:
         return own.model_copy(update={"burst": burst})
-    typical = {name: median(getattr(p, name) for p in others) for name in _LENT}
-    return own.model_copy(update={**typical, "burst": burst})
+    warm = median(p.warm for p in others)
+    return own.model_copy(update={"warm": warm, "burst": burst, "rate": 1.0, "memory": 1.0})

@@ -24,7 +24,7 @@ from codesign.measure.gpu_transfer import Lent, Transfers
 
 REPOSITORY = Path(__file__).parents[2]
 DATA = os.environ.get("CODESIGN_GPU_DATA")
-PROTOCOL = Protocol(origin="o", library="l", offset_us=3.0, warm=0.0, burst=1.0)
+PROTOCOL = Protocol(origin="o", library="l", offset_us=3.0, warm=0.0, burst=0.0)
 RATES = {"sustained": {"fp16": 0.6}}
 
 
@@ -90,7 +90,7 @@ def test_each_case_has_an_offset_of_its_own_and_all_share_the_kernels():
 
 
 def test_the_power_law_is_found_again_from_large_products():
-    truth = PowerLaw(0.7, 1.8, {**start_law().mac_pj, "4N": 1.7}, {"l": 1.0})
+    truth = PowerLaw(0.7, 1.8, {**start_law().mac_pj, "4N": 1.7}, {"l": 0.0})
     sizes = np.ones((40, 4), dtype=np.int64)
     sizes[:, 1] = 4096
     sizes[:, 2] = 256 * np.arange(32, 72)
@@ -102,9 +102,9 @@ def test_the_power_law_is_found_again_from_large_products():
         cases.append(replace(case, rows=made(case.machine, rows, case.protocol)))
     found = fit_power(cases)
     for case in cases:
+        assert np.abs(found.case(case).log_errors()).mean() < 0.03
         ours, theirs = found.on(case.machine), truth.on(case.machine)
-        bursts = found.bursts["l"]
-        assert ours.sustained("fp16") * bursts == pytest.approx(theirs.sustained("fp16"), rel=0.06)
+        assert ours.sustained("fp16") == pytest.approx(theirs.sustained("fp16"), rel=0.15)
 
 
 def test_what_was_found_is_written_and_read_again(tmp_path):
@@ -112,9 +112,9 @@ def test_what_was_found_is_written_and_read_again(tmp_path):
     rows = replace(some_rows("GB10"), origin="vllmbench", library="cuBLASLt")
     kernels = {"step_cycles": 1234.0, "sustained": {"fp16": 0.5}}
     case = Case(machine, rows, PROTOCOL).with_kernels(kernels)
-    law = PowerLaw(0.75, 1.5, {"N7": 2.5, "4N": 1.25}, {"cuBLASLt": 1.2})
+    law = PowerLaw(0.75, 1.5, {"N7": 2.5, "4N": 1.25}, {"cuBLASLt": 0.2})
     lent = Lent(
-        exponent=0.9, sparse_factor=1.5, mac_pj_at_1ghz=1.5, bursts={"cuBLASLt": 1.1},
+        exponent=0.9, sparse_factor=1.5, mac_pj_at_1ghz=1.5, bursts={"cuBLASLt": 0.1},
         kernels={"dense": {"step_cycles": 900.0}},
     )  # fmt: skip
     found = Calibrated(

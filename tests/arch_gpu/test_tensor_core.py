@@ -11,10 +11,11 @@ import pytest
 import codesign
 from codesign.arch import list_archs, load_arch
 from codesign.arch.base import Fidelity, Mapping, Sparse
-from codesign.arch.gpu_kernels import form_of
+from codesign.arch.gpu_kernels import DENSE_FORM, form_of, laws, sparse_tiles, tile_library
 from codesign.arch.tensor_core import TensorCore
 from codesign.evaluate import evaluate
 from codesign.evaluate import lower as lower_op
+from codesign.kernels.tensor_core import SPLITS
 from codesign.measure.knobs import knobs, neighbours
 from codesign.sim import simulate
 from codesign.sparsity.pattern import Block, parse_pattern
@@ -233,6 +234,41 @@ def test_tiles_of_sparse_kernels_are_no_larger_than_the_library_has():
     wide = load_arch("rtx4090", {"sparse.most_edge": 256})
     assert wide._choice(sparse)[0] <= machine._choice(sparse)[0]
     assert machine.mappings(dense)
+
+
+def test_tiles_of_sparse_kernels_are_no_smaller_than_a_sparse_instruction_allows():
+    least_m, least_n = laws().least_sparse_tile
+    for warp_groups in (False, True):
+        every = tile_library(warp_groups)
+        kept = set(sparse_tiles(every))
+        assert {(least_m, least_n), (128, 128)} <= kept
+        assert set(every) - kept == {(m, n) for m, n in every if m < least_m or n < least_n}
+    machine = load_arch("rtx4090")
+    dense, sparse = (
+        machine.mappings(gemm(16, 64, 64, pattern).ops[0])[0] for pattern in ("dense", "2:4")
+    )
+    assert least_m <= sparse.tile_m
+    assert dense.tile_n < least_n <= sparse.tile_n
+
+
+def test_sparse_kernels_without_warp_groups_have_short_pipelines():
+    two_of_four = form_of(parse_pattern("2:4"), "fp16", "fp16", sparse_mma=True)
+    for name, short in (("rtx4090", True), ("h100_pcie", False)):
+        board = load_arch(name).board
+        assert laws().of(DENSE_FORM, board) == laws()
+        found = laws().of(two_of_four, board)
+        most = laws().most_sparse_stages
+        assert ((found.most_stages, found.most_stages_alone) == (most, most)) is short
+        assert (found == laws()) is not short
+
+
+def test_integer_products_are_not_split():
+    machine = load_arch("rtx4090")
+    sizes = np.array([[1, 64, 512, 16384]], dtype=np.int64)
+    parts = {dtype: machine.choose(sizes, dtype)[0, SPLITS] for dtype in ("int8", "fp8")}
+    assert parts["int8"] == 1 < parts["fp8"]
+    asked = machine.choose(sizes, "int8", splits=(4,))
+    assert asked[0, SPLITS] == 4, "a mapping may ask for it"
 
 
 def test_sparse_kernels_of_8_bit_operands_are_others():

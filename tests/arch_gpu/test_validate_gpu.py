@@ -16,6 +16,7 @@ from codesign.arch.tensor_core import TensorCore
 from codesign.config import CodesignError
 from codesign.measure.compare import decide, errors, paired, weight_rows
 from codesign.measure.gpu_decisions import decisions, interval
+from codesign.measure.gpu_fit import with_kernels
 from codesign.measure.gpu_roofline import Roofline3, fit_roofline
 from codesign.measure.gpu_rows import (
     Protocol,
@@ -34,7 +35,7 @@ from codesign.measure.validate_gpu import SAMPLE, run
 
 HEADER = "gpu,dtype,pattern,library,version,m,n,k,latency_us,l2_state,source"
 ROW = "H200-SXM,fp16,dense,vLLM,0.11.0,64,4096,4096,8.7,unknown,aiconfigurator-0.4.0"
-PROTOCOL = Protocol(origin="o", library="l", offset_us=3.0, warm=0.0, burst=1.0)
+PROTOCOL = Protocol(origin="o", library="l", offset_us=3.0, warm=0.0, burst=0.0)
 
 
 def write(folder: Path, *lines: str) -> Path:
@@ -129,10 +130,37 @@ def test_the_offset_adds_and_the_floor_bounds():
 def test_warm_operands_and_short_bursts_only_save_time():
     machine, rows = load_arch("h200"), some_rows("H200-SXM")
     plain = predict(machine, rows, PROTOCOL)
-    for change in ({"warm": 0.9}, {"burst": 1.4}, {"rate": 1.2}, {"memory": 1.1}):
+    for change in ({"warm": 0.9}, {"burst": 0.4}, {"rate": 1.2}, {"memory": 1.1}):
         quicker = predict(machine, rows, PROTOCOL.model_copy(update=change))
         assert (quicker <= plain * (1 + 1e-12)).all()
         assert (quicker < plain).any()
+
+
+def test_only_a_board_that_power_limits_has_bursts():
+    rows = some_rows("RTX-4090")
+    for share, gains in ((1.0, False), (0.5, True)):
+        machine = with_kernels(load_arch("rtx4090"), "dense", {"sustained": {"fp16": share}})
+        plain, burst = (
+            predict(machine, rows, PROTOCOL.model_copy(update={"burst": b})) for b in (0.0, 1.0)
+        )
+        assert (burst < plain).any() == gains
+        free = with_kernels(machine, "dense", {"sustained": {"fp16": 1.0}})
+        assert (burst >= predict(free, rows, PROTOCOL)).all()
+
+
+def test_a_library_with_fewer_tiles_is_never_quicker():
+    machine, rows = load_arch("h100_sxm"), some_rows("H100-SXM-80GB")
+    every = predict(machine, rows, PROTOCOL)
+    fewer = predict(machine, rows, PROTOCOL.model_copy(update={"powers_of_two": True}))
+    assert (fewer >= every).all()
+    assert (fewer > every).any()
+
+
+def test_clocks_of_another_board_are_not_lent():
+    rows = replace(some_rows("H100-80GB"), origin="vidur", library="PyTorch")
+    found = lent_protocol(rows, transfers().boards["h100_sxm"])
+    assert (found.rate, found.memory) == (1.0, 1.0)
+    assert protocols().find(rows).rate != 1.0
 
 
 def test_the_baseline_finds_its_own_numbers():
