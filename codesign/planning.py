@@ -10,6 +10,7 @@ from dataclasses import replace
 from codesign.arch.base import AnyMachine, Fidelity
 from codesign.evaluate import Chooser, Lowered, default_mapping, evaluate, lower
 from codesign.mapper.residency import NetworkPlan
+from codesign.mapper.search import count_mappings
 from codesign.metrics.objective import Goal, Mapper, chooser
 from codesign.metrics.result import Result
 from codesign.on_chip import plans_on_chip, refined
@@ -49,7 +50,8 @@ def network_chooser(
     A machine that leaves nothing to decide, or decides of its own accord, is as without, and the
     report says so of fusion. With `place`, on a machine of several cores, plans differ in
     which core runs an operator, or whether all share it, and the one that leaves this to the
-    machine is among them.
+    machine is among them. Raises CodesignError, at once, where `exhaustive` would have to try too
+    many mappings.
     """
     if fuse and machine.fusing(NO_EPILOGUE) is None:
         plan = network_chooser(
@@ -58,6 +60,8 @@ def network_chooser(
         )  # fmt: skip
         note = f"{machine.spec.name} {machine.fusion_rule}: --fuse decides nothing"
         return _noted(note, plan, trace, machine, Fidelity(fidelity), seed)
+    if mapper == "exhaustive":
+        count_mappings(trace, machine)
     decide = None if mapper == "heuristic" else chooser(mapper, objective, budget)
     if place and machine.cores > 1:
         plans = placements(

@@ -162,11 +162,17 @@ def read_machine(name: str, assignments: Sequence[str]) -> AnyMachine:
 def read_mapper(trace: Trace, machine: AnyMachine, **how: Any) -> Chooser | None:
     """What decides mappings, as the options say; None for the machine's own.
 
-    Raises CodesignError where operators are to be placed on a machine that has one core.
+    Says on standard error how many mappings an exhaustive search has to try. Raises CodesignError
+    where these are too many, or operators are to be placed on a machine that has one core.
     """
     from codesign.arch.cores import CoresMachine
     from codesign.config import CodesignError
+    from codesign.mapper.search import count_mappings
     from codesign.planning import network_chooser
+
+    if how["mapper"] == "exhaustive":
+        count = count_mappings(trace, machine)
+        click.echo(f"exhaustive: up to {count:,} mappings to simulate", err=True)
 
     if how["place"] and machine.cores == 1:
         several = "; try --set cores=4" if isinstance(machine, CoresMachine) else ""

@@ -12,10 +12,10 @@ from codesign.arch.base import AnyMachine, Candidates, Fidelity, Mapping, Sparse
 from codesign.config import CodesignError
 from codesign.schedule.program import Program
 from codesign.sim import Timeline, simulate
-from codesign.trace.op import Op
+from codesign.trace.op import Op, Trace
 
 MOST_CANDIDATES = 200_000
-"""An exhaustive search lists at most so many mappings of one operator."""
+"""An exhaustive search tries at most so many mappings, which takes minutes."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,24 @@ class Choice:
     simulated: int
     proven: bool
     """No candidate that was left out can be better."""
+
+
+def count_mappings(trace: Trace, machine: AnyMachine) -> int:
+    """Mappings of all different products of a trace, which an exhaustive search may have to try.
+
+    Raises CodesignError, before any is tried, when these are too many.
+    """
+    count = 0
+    products = {op.shape_key: op for op in trace if op.is_matmul}
+    for number, op in enumerate(products.values(), start=1):
+        count += len(machine.candidates(op, Sparse(), every=True))
+        if count > MOST_CANDIDATES:
+            raise CodesignError(
+                f"{trace.name} on {machine.spec.name}: the first {number} of {len(products)} "
+                f"different products have {count:,} mappings, and exhaustive tries at most "
+                f"{MOST_CANDIDATES:,}; use the mapper search"
+            )
+    return count
 
 
 def search(

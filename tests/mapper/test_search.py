@@ -9,8 +9,9 @@ import codesign
 from codesign.arch.base import AnyMachine, Fidelity, Sparse
 from codesign.config import CodesignError
 from codesign.evaluate import evaluate
-from codesign.mapper.search import search
+from codesign.mapper.search import count_mappings, search
 from codesign.metrics.objective import choose, chooser, objective
+from codesign.planning import network_chooser
 from codesign.sim import simulate
 from codesign.sparsity.pattern import parse_pattern
 from codesign.trace.op import Conv, Kind, Op, Phase
@@ -131,3 +132,11 @@ def test_too_many_mappings_are_refused() -> None:
     op = codesign.load_workload("gemm:512,512,512").ops[0]
     with pytest.raises(CodesignError, match="use the mapper search"):
         choose(op, Sparse(), machine, Fidelity.TILE, mapper="exhaustive", goal="edp", budget=1)
+
+
+def test_too_many_mappings_are_refused_at_once() -> None:
+    """Before anything is simulated, with their number; few are tried."""
+    machine = codesign.load_arch("sat")
+    with pytest.raises(CodesignError, match=r"first \d+ of 24 different products have [\d,]+ map"):
+        network_chooser(codesign.load_workload("resnet50"), machine, mapper="exhaustive")
+    assert 0 < count_mappings(codesign.load_workload("gemm:8,8,8"), machine) < 1000
