@@ -70,8 +70,10 @@ def extract_with_weights(
         raise CodesignError(f"via is auto, or for hf: shapes or module, got {via[:40]!r}")
     if real and kind in ("hf", "scalesim"):
         raise CodesignError(f"{kind}: describes shapes, there are no real weights to read")
-    if assume is not None and kind != "torch":
-        raise CodesignError(f"assume belongs to torch:, {kind}: asks no tensor for its value")
+    if assume is not None and kind not in ("torch", "hf"):
+        raise CodesignError(
+            f"assume belongs to torch: and hf:, {kind}: asks no tensor for its value"
+        )
     sizes: dict[str, Any] = {
         "phase": phase, "batch": batch, "seq": seq, "context": context, "optimizer": optimizer,
     }  # fmt: skip
@@ -79,7 +81,7 @@ def extract_with_weights(
         case "torch":
             return _module(source, dtype=dtype, real=real, assume=assume, **sizes)
         case "hf":
-            return _hf(Path(rest), via, dtype=dtype, **sizes), {}
+            return _hf(Path(rest), via, assume, dtype=dtype, **sizes), {}
         case "onnx":
             from codesign.trace.onnx import load_onnx
 
@@ -93,7 +95,7 @@ def extract_with_weights(
     return load_topology(Path(rest), dtype=dtype, **sizes), {}
 
 
-def _hf(path: Path, via: str, **options: Any) -> Trace:
+def _hf(path: Path, via: str, assume: float | None, **options: Any) -> Trace:
     from codesign.trace.hf import load_hf
     from codesign.trace.hf_config import read_config
     from codesign.trace.hf_families import HF_FAMILIES
@@ -102,7 +104,7 @@ def _hf(path: Path, via: str, **options: Any) -> Trace:
         return load_hf(path, **options)
     from codesign.trace.hf_torch import extract_hf
 
-    return extract_hf(path, **options)
+    return extract_hf(path, assume=assume, **options)
 
 
 def _module(

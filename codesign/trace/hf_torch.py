@@ -29,6 +29,7 @@ def extract_hf(
     context: int | None = None,
     optimizer: str = "sgd_momentum",
     dtype: str | None = "fp16",
+    assume: float | None = None,
     config: HFConfig | None = None,
 ) -> Trace:
     """The trace of the module that transformers builds from a config.json; nothing is downloaded.
@@ -43,10 +44,16 @@ def extract_hf(
     runs = forward_phase(wanted)
     stated = config or read_config(Path(path))
     module = build_hf(stated)
-    inputs, tokens, cached = _inputs(module, stated, wanted, batch, seq, context)
+    try:
+        inputs, tokens, cached = _inputs(module, stated, wanted, batch, seq, context)
+    except AttributeError as error:
+        raise stated.error(
+            f"a model of type {stated.model_type!r} has no {error.name!r}, from which its inputs "
+            f"in phase {wanted} would be made; let a factory of torch: make the module and inputs"
+        ) from None
     trace, _ = extract_module(
         module, ((), inputs), name=stated.name, phase="training" if wanted == "training" else
-        "inference", optimizer_name=optimizer, dtype=dtype,
+        "inference", optimizer_name=optimizer, dtype=dtype, assume=assume,
     )  # fmt: skip
     meta: dict[str, str | int | float] = {
         **trace.meta, "source": f"hf:{path}", "phase": wanted, "batch": batch,
@@ -69,9 +76,11 @@ def build_hf(config: HFConfig) -> nn.Module:
         raise config.error(f"transformers reads no such model: {str(error)[:200]}") from None
     made = getattr(transformers, str(names[0]), None)
     if made is None or not hasattr(made, "_from_config"):
-        mapping = transformers.AutoModelForCausalLM._model_mapping
-        auto = transformers.AutoModelForCausalLM if type(stated) in mapping else None
-        made = auto or transformers.AutoModel
+        two_sided = ("AutoModelForSeq2SeqLM", "AutoModelForSpeechSeq2Seq")
+        autos = two_sided if stated.is_encoder_decoder else ("AutoModelForCausalLM",)
+        heads = (getattr(transformers, auto) for auto in autos)
+        known = (auto for auto in heads if type(stated) in auto._model_mapping)
+        made = next(known, transformers.AutoModel)
     build: Callable[..., nn.Module] = getattr(made, "_from_config", None) or made.from_config
     try:
         with torch.device("meta"):
@@ -156,6 +165,8 @@ def _inputs(
         edge = size if isinstance(size, int) else size[0]
         image = torch.empty(batch, own.num_channels, edge, edge, device="meta")
         return {"pixel_values": image}, 0, 0
+    if module.main_input_name == "input_features" and own.is_encoder_decoder:
+        return _spoken(module, config, phase, batch, seq or 1)
     if module.main_input_name != "input_ids":
         raise config.error(f"inputs named {module.main_input_name!r} are not known here")
     longest = getattr(own, "max_position_embeddings", None) or getattr(own, "n_positions", None)
@@ -179,6 +190,20 @@ def _inputs(
     if phase == "prefill":
         inputs["logits_to_keep"] = 1
     return inputs, tokens, cached
+
+
+def _spoken(
+    module: Any, config: HFConfig, phase: str, batch: int, seq: int
+) -> tuple[dict[str, Any], int, int]:
+    """A whole window of sound, and `seq` tokens of text."""
+    if phase in GENERATING:
+        raise config.error("prefill and decode of encoder-decoder modules are not run here")
+    own = module.config
+    frames = 2 * own.max_source_positions  # two convolutions, the second of stride 2
+    sound = torch.empty(batch, own.num_mel_bins, frames, device="meta")
+    ids = torch.zeros(batch, seq, dtype=torch.int64, device="meta")
+    inputs = {"input_features": sound, "decoder_input_ids": ids, "use_cache": False}
+    return {**inputs, "decoder_attention_mask": torch.ones_like(ids)}, seq, 0
 
 
 def _two_sided(

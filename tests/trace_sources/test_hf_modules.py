@@ -157,3 +157,22 @@ def test_the_way_to_read_is_chosen(tmp_path: Path) -> None:
 def test_depth_is_changed_in_the_copy_alone() -> None:
     assert config("gpt2", 1).data["n_layer"] == 1
     assert read_config(CONFIGS / "gpt2.json").data["n_layer"] == 12
+
+
+def test_speech_models_hear_a_whole_window_with_their_encoder() -> None:
+    sizes = {"d_model": 64, "encoder_layers": 1, "decoder_layers": 1, "vocab_size": 128}
+    small = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "pad_token_id": 0}
+    stated = HFConfig(Path("test"), {"model_type": "whisper", **sizes, **small})
+    trace = extract_hf("test", config=stated, seq=3)
+    heard = [op for op in trace if op.name.startswith("model.encoder") and op.kind is Kind.GEMM]
+    assert {op.m for op in heard} == {1500}
+    assert any(op.name.endswith("encoder_attn.k_proj") and op.m == 1500 for op in trace)
+    assert trace["proj_out"].m == 3
+    with pytest.raises(CodesignError, match="prefill and decode of encoder-decoder"):
+        extract_hf("test", config=stated, phase="decode")
+
+
+def test_a_model_without_attention_says_that_it_has_no_decode_step_here() -> None:
+    stated = HFConfig(Path("test"), {"model_type": "mamba", "num_hidden_layers": 1})
+    with pytest.raises(CodesignError, match=r"no 'num_attention_heads'.*let a factory of torch:"):
+        extract_hf("test", config=stated, phase="decode", context=8)
