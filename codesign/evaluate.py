@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from codesign import __version__
-from codesign.arch.base import AnyMachine, Fidelity, Mapping, Sparse
-from codesign.config import CodesignError, fingerprint
+from codesign.arch.base import AnyMachine, Fidelity, Machine, Mapping, Sparse
+from codesign.config import CodesignError, fingerprint, suggestion
 from codesign.mapper.bounds import Bound, roofline
 from codesign.mapper.residency import NetworkPlan
 from codesign.metrics.prices import Prices, prices_of, spent
@@ -64,9 +64,24 @@ def evaluate(
     >>> result.macs == 256**3 == result.executed_macs
     True
     """
-    fidelity = Fidelity(fidelity)
+    fidelity = _checked(trace, machine, fidelity)
     lowered, joined = lower_all(trace, machine, fidelity, seed, chooser, progress, memo)
     return account(trace, machine, fidelity, seed, lowered, simulate_spans(joined), chooser)
+
+
+def _checked(trace: Trace, machine: AnyMachine, fidelity: Fidelity | str) -> Fidelity:
+    """The fidelity that a text names; CodesignError where one of the three is something else."""
+    if not isinstance(trace, Trace):
+        raise CodesignError(f"a trace is needed, got {trace!r:.60}; see codesign.load_workload")
+    if not isinstance(machine, Machine):
+        raise CodesignError(f"a machine is needed, got {machine!r:.60}; see codesign.load_arch")
+    if fidelity not in list(Fidelity):
+        known = [str(level) for level in Fidelity]
+        raise CodesignError(
+            f"no fidelity {str(fidelity)[:40]!r} (there are {', '.join(known)})"
+            + suggestion(str(fidelity), known)
+        )
+    return Fidelity(fidelity)
 
 
 def simulated_s(

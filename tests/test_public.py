@@ -34,3 +34,30 @@ def test_importing_the_package_imports_nothing_heavy():
     code = f"import codesign, sys; print([m for m in {heavy!r} if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_a_result_fits_a_line_of_a_notebook():
+    import codesign
+
+    gemm, sat = codesign.load_workload("gemm:64,64,64"), codesign.load_arch("sat")
+    shown = repr(codesign.evaluate(gemm, sat))
+    assert shown.startswith("Result(gemm:64,64,64 on sat, inference, dense, row: ")
+    assert len(shown) < 160
+
+
+@pytest.mark.parametrize(
+    ("trace", "machine", "fidelity", "said"),
+    [
+        ("gpt2", "sat", "row", "a trace is needed, got 'gpt2'; see codesign.load_workload"),
+        (None, "sat", "row", "a machine is needed, got 'sat'; see codesign.load_arch"),
+        (None, None, "fast", "no fidelity 'fast' (there are tile, row, cycle)"),
+    ],
+)
+def test_what_is_no_trace_machine_or_fidelity_is_told(trace, machine, fidelity, said):
+    import codesign
+    from codesign.config import CodesignError
+
+    trace = trace or codesign.load_workload("gemm:64,64,64")
+    with pytest.raises(CodesignError) as caught:
+        codesign.evaluate(trace, machine or codesign.load_arch("sat"), fidelity=fidelity)
+    assert str(caught.value) == said

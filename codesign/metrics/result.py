@@ -46,7 +46,7 @@ class OpResult:
         return sum(self.energy_pj_by_part.values())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Result:
     """One workload on one machine.
 
@@ -105,6 +105,14 @@ class Result:
     trace_fingerprint: str
     arch_fingerprint: str
     version: str
+
+    def __repr__(self) -> str:
+        """One line, for notebooks: what ran, where, and what it cost."""
+        return (
+            f"Result({self.workload} on {self.arch}, {self.phase}, {self.sparsity}, "
+            f"{self.fidelity}: {self.latency_s:.4g} s, {self.energy_j:.4g} J, "
+            f"{self.area_mm2:.4g} mm², {len(self.ops)} operators)"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-ready values, field for field."""
