@@ -44,11 +44,12 @@ def front(points: Float) -> list[int]:
                 best = points[i, 1]
                 kept.append(int(i))
         return kept
-    held = np.empty((0, points.shape[1]))
-    for i in order:
-        if not (held <= points[i]).all(axis=1).any():
-            held = np.vstack([held, points[i]])
-            kept.append(int(i))
+    left = points[order]
+    while len(order):
+        # The first in this order beats others, and no later one beats it.
+        kept.append(int(order[0]))
+        stays = (left < left[0]).any(axis=1)
+        order, left = order[stays], left[stays]
     return kept
 
 

@@ -19,9 +19,9 @@ from codesign.sweep.engine import Engine, Outcome
 
 _GRACE_S = 120.0
 """How long a new worker may take to begin."""
-_PER_MESSAGE_S = 0.05
+_PER_MESSAGE_S = 0.1
 _CHUNK_S = 0.2
-_LARGEST_CHUNK = 64
+_LARGEST_CHUNK = 128
 _AHEAD = 2
 """Chunks that a worker holds, so that it never waits for the driver."""
 
