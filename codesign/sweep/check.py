@@ -59,7 +59,7 @@ def read_study(path: Path, assignments: Sequence[str] = ()) -> Base:
     """
     document = load_yaml(path)
     overrides = _overrides(document, assignments)
-    study = load_spec(Study, document, overrides)
+    study = load_spec(Study, document, overrides).read_from(path.parent)
     return check_study(study, document)
 
 
@@ -143,7 +143,7 @@ def _faults(study: Study, document: Document) -> Iterator[Fault]:
         ("sparsity", "method", study.base_sparsity.method),
     ):
         if given is not None:
-            for found in choice_faults(root, key, Parameter(values=(given,))):
+            for found in choice_faults(root, key, Parameter(values=(given,)), study):
                 yield fault((root, key), found[2], found[1], found[3])
     machines, broken = _machines(study)
     for wrong in broken:
@@ -201,7 +201,7 @@ def _machines(study: Study) -> tuple[dict[str, Document], list[Found]]:
         names = [(("parameters", key, "values", i), v) for i, v in enumerate(chosen.values)]
     for where, name in names:
         try:
-            document = load_yaml(find_arch(str(name)))
+            document = load_yaml(find_arch(study.located(str(name))))
             family = families().get(str(document.data.get("machine")))
             if family is None:
                 raise CodesignError(f"{name}: no family {document.data.get('machine')!r}")

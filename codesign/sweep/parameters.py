@@ -66,7 +66,7 @@ def path_faults(
         if key == "name" and root == "arch":
             yield from _typed(parameter, str, "a machine is named by text")
         else:
-            yield from choice_faults(root, key, parameter)
+            yield from choice_faults(root, key, parameter, study)
     elif root == "arch":
         yield from _arch_faults(rest.removeprefix("set."), parameter, study, machines)
     elif root == "workload":
@@ -76,7 +76,7 @@ def path_faults(
         yield (), None, f"{root} has {', '.join(fields)}", f"{root}.{near}" if near else None
 
 
-def choice_faults(root: str, key: str, parameter: Parameter) -> Iterator[Found]:
+def choice_faults(root: str, key: str, parameter: Parameter, study: Study) -> Iterator[Found]:
     """Values that a key of a design's section cannot have."""
     kind = _CHOICES[root]
     for where, value in _samples(parameter):
@@ -84,7 +84,7 @@ def choice_faults(root: str, key: str, parameter: Parameter) -> Iterator[Found]:
         try:
             load_spec(kind, Document({**required, key: value}))
             if root == "workload" and key == "name":
-                _known_workload(str(value))
+                _known_workload(study.located(str(value)))
             if root == "sparsity" and key == "pattern":
                 require_sparsity(str(value))
             if root == "sparsity" and key == "method" and value not in METHODS:
@@ -159,10 +159,10 @@ def _workload_faults(rest: str, parameter: Parameter, study: Study) -> Iterator[
             continue
         for where, value in _samples(parameter):
             try:
-                workload_spec(name, {rest: value})
+                workload_spec(study.located(name), {rest: value})
             except ConfigError as error:
                 first = error.faults[0]
-                keys = [path for path, _ in leaves(workload_spec(name))]
+                keys = [path for path, _ in leaves(workload_spec(study.located(name)))]
                 fields = [f for f in WorkloadChoice.model_fields if f != "set"]
                 near = did_you_mean(rest, [*fields, *keys])
                 unknown = rest.split(".")[0] not in {key.split(".")[0] for key in keys}
@@ -187,7 +187,7 @@ def glob_faults(study: Study) -> Iterator[Found]:
     chosen = study.base_workload
     for name in _workloads(study) if globs else ():
         try:
-            trace = load_workload(name, batch=chosen.batch, overrides=chosen.set)
+            trace = load_workload(study.located(name), batch=chosen.batch, overrides=chosen.set)
         except CodesignError:
             continue
         for where, text in globs:

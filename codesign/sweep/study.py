@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from codesign.config import CodesignError, Spec
 
@@ -155,6 +156,31 @@ class Study(Spec):
     execution: Execution = Execution()
     promote: Promote | None = None
     output: str | None = None
+
+    _folder: Path | None = PrivateAttr(default=None)
+
+    def read_from(self, folder: Path) -> Study:
+        """The same sweep, which looks for the files that it names in a folder first."""
+        study = self.model_copy()
+        study._folder = folder
+        return study
+
+    def located(self, name: str) -> str:
+        """The file of a machine or a workload that the sweep names: beside the sweep, or else from
+        the current folder; a shipped name is itself.
+
+        Raises CodesignError for a file that is in neither place.
+        """
+        is_file = Path(name).suffix in (".yaml", ".yml", ".json") or "/" in name
+        if self._folder is None or not is_file or ":" in name:
+            return name
+        for path in (self._folder / name, Path(name)):
+            if path.is_file():
+                return str(path)
+        raise CodesignError(
+            f"{name}: there is no such file, neither beside the sweep ({self._folder.resolve()}) "
+            f"nor in the current folder ({Path.cwd()})"
+        )
 
     @property
     def base_workload(self) -> WorkloadChoice:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from codesign.config import CodesignError
+from codesign.config import CodesignError, ConfigError, shipped
 from codesign.sweep.check import read_study
 
 GOOD = """\
@@ -141,3 +141,48 @@ def test_assignments_are_checked_like_the_file(tmp_path: Path) -> None:
         read_study(path, ["arch.array.rowz=8"])
     with pytest.raises(CodesignError, match="run_cap"):
         read_study(path, ["run_cp=8"])
+
+
+OWN = """\
+name: own
+workload: own_network.yaml
+arch: machines/own.yaml
+method: grid
+metrics: {latency_s: minimize}
+parameters: {arch.array.rows: {values: [8, 16]}}
+"""
+
+
+def own_files(folder: Path, cols: int) -> None:
+    (folder / "machines").mkdir(parents=True)
+    machine = (shipped("arch_configs") / "dense_systolic.yaml").read_text()
+    (folder / "machines" / "own.yaml").write_text(machine.replace("cols: 32", f"cols: {cols}"))
+    network = "name: own\nlayers:\n  - {name: one, gemm: [4, 16, 32]}\n"
+    (folder / "own_network.yaml").write_text(network)
+
+
+def test_files_lie_beside_the_sweep_or_in_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweep with files of its own runs from anywhere, and its own files come first."""
+    beside, current = tmp_path / "sweeps", tmp_path / "current"
+    own_files(beside, 8)
+    current.mkdir()
+    monkeypatch.chdir(current)
+    (beside / "sweep.yaml").write_text(OWN)
+    first = read_study(beside / "sweep.yaml")
+    assert first.machines["machines/own.yaml"].data["array"]["cols"] == 8
+    assert set(first.workloads) == {"own_network.yaml"}
+    own_files(current / "more", 4)
+    for name in ("machines", "own_network.yaml"):
+        (current / "more" / name).rename(current / name)
+    assert read_study(beside / "sweep.yaml") == first
+    (beside / "machines" / "own.yaml").unlink()
+    again = read_study(beside / "sweep.yaml")
+    assert again.machines["machines/own.yaml"].data["array"]["cols"] == 4
+    (current / "machines" / "own.yaml").unlink()
+    with pytest.raises(ConfigError) as caught:
+        read_study(beside / "sweep.yaml")
+    assert "sweep.yaml:3" in str(caught.value)
+    assert str(beside) in str(caught.value)
+    assert str(current) in str(caught.value)
