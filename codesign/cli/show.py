@@ -11,6 +11,7 @@ import click
 
 from codesign.cli import options
 from codesign.cli.console import print_json, show, table
+from codesign.cli.headings import in_lines, legend, short_names
 from codesign.cli.suggest import Count, OneOf
 
 if TYPE_CHECKING:
@@ -107,19 +108,31 @@ def command(
             _front_facts(found, rows, study)
 
 
+_WIDE = 8
+"""Columns of a front beyond which they stand close."""
+
+
 def front_table(rows: Sequence[Row], study: Study) -> Table:
-    """One line for each point: its number, its parameters, the metrics that are wanted."""
+    """One line for each point: its number, its parameters, the metrics that are wanted; below it
+    what the short names of parameters stand for.
+    """
     from codesign.sweep.limits import parse_limit
 
     limited = [parse_limit(text).figure for text in study.constraints]
     metrics = list(dict.fromkeys([*study.metrics, *limited]))
     parameters = list(study.parameters)
-    short = [path.removeprefix("arch.").removeprefix("workload.") for path in parameters]
-    grid = table("point", *short, *metrics, left=1 + len(parameters))
+    short = short_names(parameters)
+    figures = [name.replace("_", "\n") for name in metrics]
+    grid = table("point", *map(in_lines, short.values()), *figures, left=1 + len(parameters))
+    grid.caption, grid.caption_justify = legend(short), "left"
+    if len(grid.columns) > _WIDE:
+        grid.padding = 0
+    several = len({row.fidelity for row in rows}) > 1
     for row in rows:
         values = [_value(row.values.get(path, "-")) for path in parameters]
         figures = [f"{row.metrics[name]:.4g}" if name in row.metrics else "-" for name in metrics]
-        grid.add_row(f"{row.number} {row.fidelity}", *values, *figures)
+        point = f"{row.number} {row.fidelity}" if several else str(row.number)
+        grid.add_row(point, *values, *figures)
     return grid
 
 
