@@ -114,7 +114,12 @@ def _plan(trace: Trace, fused: Fused, resident: Sequence[FeatureMap], costs: _Co
         beside = [one for one in resident if one.first <= i <= one.last]
         after = epilogues.get(i, NO_EPILOGUE)
         mappings[op.name] = costs.mapping(i, after, kept_by(i, beside, granule_bytes))
-    return NetworkPlan(mappings, fused.waits(trace))
+    counts = (
+        ("operators fused into products", len(host)),
+        ("feature maps kept on the chip", len(resident)),
+    )
+    note = "; ".join(f"{what}: {count}" for what, count in counts if count)
+    return NetworkPlan(mappings, fused.waits(trace), note)
 
 
 class _Costs:

@@ -101,7 +101,7 @@ def _noted(
 ) -> NetworkPlan:
     """The decisions of any chooser, with a line for the report."""
     if isinstance(plan, NetworkPlan):
-        return replace(plan, note=note)
+        return replace(plan, note="; ".join(text for text in (plan.note, note) if text))
     memo: dict[object, Lowered] = {}
     rows = [
         lower(op, trace.masks.get(op.name), machine, fidelity, seed, memo, plan) for op in trace

@@ -300,6 +300,10 @@ def test_a_fused_result_may_be_kept() -> None:
         trace, machine, fidelity="tile", objective="energy", keep_on_chip=True, fuse=True
     )
     assert isinstance(plan, NetworkPlan)
+    fused_count = sum(bool(one.fused_into) for one in plan.mappings.values())
+    kept_count = sum(one.kept.c for one in plan.mappings.values())
+    assert plan.note.startswith(f"operators fused into products: {fused_count}; feature maps")
+    assert plan.note.endswith(f": {kept_count}")
     both = [one for one in plan.mappings.values() if one.epilogue.ops and one.kept.c]
     assert both
     assert any(one.kept.read_bytes for one in both)
