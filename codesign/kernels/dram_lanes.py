@@ -167,47 +167,56 @@ def kinds_of(shape, book):
 
 
 @njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+def _pick_in_rank(kinds, clocks, keys, in_rank, chosen, rank, best, now):
+    """The keys that `pick` finds, `best` so far, with those of one rank."""
+    ranks, banks, read, write, act, pre, column_bus, row_bus = kinds
+    column, row = best
+    q, buses = np.uintp(chosen), np.uintp(clocks.shape[1] - 1)
+    reads, writes = np.uintp(READS), np.uintp(WRITES)
+    activated_writes = in_rank[np.uintp(ACTIVE + WRITES), rank]
+    if in_rank[q, rank] + in_rank[np.uintp(ACTIVE + READS), rank] + activated_writes > 0:
+        column_free = max(now, clocks[column_bus, buses])
+        row_free = max(now, clocks[row_bus, buses])
+        node = buses - ranks + rank
+        read_wait = max(clocks[read, node], column_free) - now
+        act_wait = max(clocks[act, node], row_free) - now
+        pre_wait = max(clocks[pre, node], row_free) - now
+        first = rank * banks
+        for i in range(banks):
+            b = first + i
+            wait = max(clocks[read, b] - now, read_wait)
+            key = keys[reads, np.uintp(ACTIVATED), b]
+            if chosen == READS:
+                key = min(key, keys[q, np.uintp(HIT), b])
+            column = min(column, key + (wait << WAIT_SHIFT))
+            wait = max(clocks[act, b] - now, act_wait)
+            row = min(row, keys[q, np.uintp(OPENING), b] + (wait << WAIT_SHIFT))
+            wait = max(clocks[pre, b] - now, pre_wait)
+            row = min(row, keys[q, np.uintp(CLOSING), b] + (wait << WAIT_SHIFT))
+        if chosen == WRITES or activated_writes > 0:
+            write_wait = max(clocks[write, node], column_free) - now
+            for i in range(banks):
+                b = first + i
+                wait = max(clocks[write, b] - now, write_wait)
+                key = keys[writes, np.uintp(ACTIVATED), b]
+                if chosen == WRITES:
+                    key = min(key, keys[q, np.uintp(HIT), b])
+                column = min(column, key + (wait << WAIT_SHIFT))
+    return column, row
+
+
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
 def pick(kinds, clocks, keys, in_rank, chosen, now):
     """The activated requests' and a list's next column command, and that list's next row command.
 
     Both are keys, NONE or more where there is none. The earliest clock wins, then an activated
     request, then the oldest.
     """
-    ranks, banks, read, write, act, pre, column_bus, row_bus = kinds
-    q, buses = np.uintp(chosen), np.uintp(clocks.shape[1] - 1)
-    reads, writes = np.uintp(READS), np.uintp(WRITES)
-    column_free = max(now, clocks[column_bus, buses])
-    row_free = max(now, clocks[row_bus, buses])
-    column, row = NONE, NONE
-    for rank in range(ranks):
-        activated_writes = in_rank[np.uintp(ACTIVE + WRITES), rank]
-        if in_rank[q, rank] + in_rank[np.uintp(ACTIVE + READS), rank] + activated_writes > 0:
-            node = buses - ranks + rank
-            read_wait = max(clocks[read, node], column_free) - now
-            act_wait = max(clocks[act, node], row_free) - now
-            pre_wait = max(clocks[pre, node], row_free) - now
-            first = rank * banks
-            for i in range(banks):
-                b = first + i
-                wait = max(clocks[read, b] - now, read_wait)
-                key = keys[reads, np.uintp(ACTIVATED), b]
-                if chosen == READS:
-                    key = min(key, keys[q, np.uintp(HIT), b])
-                column = min(column, key + (wait << WAIT_SHIFT))
-                wait = max(clocks[act, b] - now, act_wait)
-                row = min(row, keys[q, np.uintp(OPENING), b] + (wait << WAIT_SHIFT))
-                wait = max(clocks[pre, b] - now, pre_wait)
-                row = min(row, keys[q, np.uintp(CLOSING), b] + (wait << WAIT_SHIFT))
-            if chosen == WRITES or activated_writes > 0:
-                write_wait = max(clocks[write, node], column_free) - now
-                for i in range(banks):
-                    b = first + i
-                    wait = max(clocks[write, b] - now, write_wait)
-                    key = keys[writes, np.uintp(ACTIVATED), b]
-                    if chosen == WRITES:
-                        key = min(key, keys[q, np.uintp(HIT), b])
-                    column = min(column, key + (wait << WAIT_SHIFT))
-    return column, row
+    best = _pick_in_rank(kinds, clocks, keys, in_rank, chosen, np.uintp(0), (NONE, NONE), now)
+    # Most have one rank only; its scan is quicker outside of the loop.
+    for rank in range(np.uintp(1), kinds[0]):
+        best = _pick_in_rank(kinds, clocks, keys, in_rank, chosen, rank, best, now)
+    return best
 
 
 @njit(cache=True, nogil=True, _nrt=False, forceinline=True)
