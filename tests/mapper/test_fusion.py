@@ -112,6 +112,33 @@ def test_training_keeps_what_gradients_read() -> None:
     assert all(stored[0] is False for stored in names.values())
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"b_writes": 64},
+        {"b_dtype": "int8", "a_dtype": "fp32"},
+        {"repeats": 2},
+        {"writes": 32},
+        {"elements": 32},
+        {"alu_per_element": 0},
+        {"passes": 2, "function": "batchnorm"},
+        {"function": "rotary"},
+        {"reads": 128},
+        {"kind": Kind.REDUCTION},
+    ],
+)
+def test_what_needs_more_than_a_tile_follows_nothing(change: dict[str, object]) -> None:
+    """Two results, another type, other repetitions or sizes, sums over all, an unknown operand."""
+    product = Op(name="p", kind=Kind.GEMM, phase=Phase.FORWARD, m=8, n=8, k=8, weight="w")
+    follower = Op(
+        name="f", kind=Kind.ELEMENTWISE, phase=Phase.FORWARD, function="relu", elements=64,
+        passes=1, alu_per_element=1, reads=64, writes=64, deps=("p",),
+    )  # fmt: skip
+    assert followed(Trace("t", (product, follower))) == {"p": (["f"], (False, True))}
+    other = replace(follower, **change)  # type: ignore[arg-type]
+    assert followed(Trace("t", (product, other))) == {}
+
+
 def test_an_operand_that_comes_later_must_be_fused_itself() -> None:
     trace = codesign.load_workload("llama3_2_1b", phase="prefill", seq=16, overrides={"depth": 1})
     found = chains(trace)
