@@ -16,6 +16,8 @@ from codesign.cli.progress import portion, progress_bar
 from codesign.cli.suggest import unknown
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from codesign.metrics.result import Result
     from codesign.report.study import Scenario
 
@@ -197,8 +199,30 @@ def _plain_accuracies(
 
 def _show(scenario: Scenario, accuracies: Accuracies | None, patterns: Sequence[str]) -> None:
     from codesign.cli.tables import notes
-    from codesign.report import quantities as q
     from codesign.report.answer import explanation
+
+    show(f"{scenario.title} · {scenario.baseline.result.fidelity} fidelity", bold=True)
+    show(_side_by_side(scenario, accuracies, patterns))
+    show(f"speed, energy and EDP are ratios to {scenario.baseline.label}; * is the best")
+    show("mm² is of the modelled cells and macros, the same count for every machine\n")
+    show(_winners(scenario))
+    if accuracies is not None:
+        accuracies.tell(scenario, patterns)
+    show("\nwhat bounds it, by share of the time", bold=True)
+    for run in scenario.runs:
+        show(f"{run.label}: {explanation(run)}")
+    remarks = {remark: None for run in scenario.runs for remark in notes(run.result)}
+    if remarks:
+        show("\nnotes", bold=True)
+    for remark in remarks:
+        show(f"- {remark}")
+
+
+def _side_by_side(
+    scenario: Scenario, accuracies: Accuracies | None, patterns: Sequence[str]
+) -> Table:
+    """A line for each run, ratios to the baseline, the best of each metric marked."""
+    from codesign.report import quantities as q
     from codesign.report.study import AREA, EDP, ENERGY, LATENCY, METRICS
 
     best = {metric.name: scenario.best(metric) for metric in METRICS}
@@ -225,26 +249,19 @@ def _show(scenario: Scenario, accuracies: Accuracies | None, patterns: Sequence[
             q.share(run.result.utilisation),
             *(() if accuracies is None else (accuracies.column(pattern),)),
         )
-    head = scenario.baseline.result
-    show(f"{scenario.title} · {head.fidelity} fidelity", bold=True)
-    show(grid)
-    show(f"speed, energy and EDP are ratios to {scenario.baseline.label}; * is the best")
-    show("mm² is of the modelled cells and macros, the same count for every machine\n")
+    return grid
+
+
+def _winners(scenario: Scenario) -> Table:
+    """The least value of each metric, and who has it."""
+    from codesign.report.study import METRICS
+
     ranking = table("", "", "", left=3)
     ranking.show_header = False
     for metric in METRICS:
-        winners = [run for run in scenario.runs if run.label in best[metric.name]]
+        best = scenario.best(metric)
+        winners = [run for run in scenario.runs if run.label in best]
         said = "\n".join(run.label for run in winners) or "no difference"
         value = metric.text(metric.value(winners[0].result)) if winners else ""
         ranking.add_row(f"least {metric.name}", value, said)
-    show(ranking)
-    if accuracies is not None:
-        accuracies.tell(scenario, patterns)
-    show("\nwhat bounds it, by share of the time", bold=True)
-    for run in scenario.runs:
-        show(f"{run.label}: {explanation(run)}")
-    remarks = {remark: None for run in scenario.runs for remark in notes(run.result)}
-    if remarks:
-        show("\nnotes", bold=True)
-    for remark in remarks:
-        show(f"- {remark}")
+    return ranking
