@@ -124,7 +124,7 @@ def command(
             cases,
             folder,
             quiet=quiet,
-            title=f"{workload} on {' and '.join(archs)}",
+            title=f"{workload} on {', '.join(archs[:-1])}{' and ' if archs[1:] else ''}{archs[-1]}",
             baseline=first,
             together=True,
             accuracies=accuracies and [accuracies.by_pattern.get(p) for p in patterns],

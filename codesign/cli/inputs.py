@@ -43,6 +43,10 @@ def read_source(
     """
     from codesign.trace.extract import SOURCES
 
+    if size.optimizer is not None and size.phase != "training":
+        from codesign.config import CodesignError
+
+        raise CodesignError("--optimizer is of a training step: add --phase training")
     foreign = source.partition(":")[0] in SOURCES
     if not foreign and (real or via != "auto" or assume is not None):
         from codesign.config import CodesignError
