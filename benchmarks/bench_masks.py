@@ -25,15 +25,17 @@ from codesign.trace.workload import load_workload
 GB = 1e9
 PATTERNS = ("unstructured(0.7)", "2:4")
 MACHINES = ("sat", "s4")
+PREFILL = "prefill"
 
 
 def main() -> list[Row]:
-    """Seconds and memory of one decode step of Llama-2-7B, each task in a process of its own.
+    """Seconds and memory of one decode step of Llama-2-7B, and of prefill on the machine that makes
+    most steps of it, each task in a process of its own.
 
     Compiled code is in the cache where a machine was simulated before.
     """
     rows: list[Row] = []
-    for task in (*(f"draw {pattern}" for pattern in PATTERNS), "count", *MACHINES):
+    for task in (*(f"draw {pattern}" for pattern in PATTERNS), "count", *MACHINES, PREFILL):
         command = [sys.executable, "-m", "benchmarks.bench_masks", task]
         run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         rows += [Row(*row) for row in json.loads(run.stdout)]
@@ -41,7 +43,11 @@ def main() -> list[Row]:
 
 
 def measure(task: str) -> list[Row]:
-    """One task: `draw PATTERN`, `count`, or the name of a machine."""
+    """One task: `draw PATTERN`, `count`, PREFILL, or the name of a machine."""
+    if task == PREFILL:
+        trace = sparsify(load_workload("llama2_7b", phase="prefill", seq=2048), PATTERNS[0])
+        work = partial(evaluate, trace, load_arch("sat"))
+        return _timed(f"prefill of 2,048 tokens, masks {PATTERNS[0]}, on sat", 60, work)
     verb, _, pattern = task.partition(" ")
     trace = sparsify(load_workload("llama2_7b", phase="decode"), pattern or PATTERNS[0])
     if verb == "draw":
