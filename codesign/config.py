@@ -21,6 +21,7 @@ from codesign.spec_errors import (
     fitting,
     is_class,
     is_echo,
+    is_of_another,
     key_types,
     locate,
 )
@@ -153,7 +154,7 @@ def _validated(cls: type[T], data: object, name: str, lines: Lines, placed: Sequ
     except ValidationError as error:
         found: dict[KeyPath, Fault] = {}
         for details in error.errors(include_url=False):
-            if is_echo(details):
+            if is_echo(details) or is_of_another(cls, data, details["loc"]):
                 continue
             path, arms = locate(cls, data, details["loc"])
             fault, path = fault_of(details, path, arms, data)

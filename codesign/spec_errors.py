@@ -114,6 +114,23 @@ def locate(
     return path, within
 
 
+def is_of_another(cls: type[BaseModel], data: object, location: Sequence[str | int]) -> bool:
+    """Whether an error is of an alternative that has fewer of the given keys than another one."""
+    arms: tuple[Any, ...] = (cls,)
+    for part in location:
+        if len(arms) > 1:
+            given = set(data) if isinstance(data, Mapping) else set()
+            shared = [len(given & set(fields_of(arm))) for arm in arms]
+            tried = [i for i, arm in enumerate(arms) if getattr(arm, "__name__", "") == part]
+            if tried and shared[tried[0]] < max(shared):
+                return True
+            arms = tuple(arms[i] for i in tried) or fitting(arms, data)[:1]
+        elif part != "[key]":
+            arms = child(arms, part)
+            data = entry_of(data, part)
+    return False
+
+
 def entry_of(data: object, key: str | int) -> object:
     """What lies under a key or an index of plain data, or None."""
     if isinstance(data, Mapping):
