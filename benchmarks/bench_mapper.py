@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from itertools import product
+from typing import Any
 
 import codesign
 from benchmarks import Row
@@ -12,6 +13,13 @@ from codesign.metrics.objective import Goal
 from codesign.planning import network_chooser
 
 GOALS: tuple[Goal, ...] = ("latency", "edp")
+NETWORK: dict[str, dict[str, Any]] = {
+    "": {},
+    ", maps kept": {"keep_on_chip": True},
+    ", work fused": {"fuse": True},
+    ", both": {"keep_on_chip": True, "fuse": True},
+}
+"""Decisions about the whole network."""
 
 
 def main() -> list[Row]:
@@ -25,10 +33,10 @@ def main() -> list[Row]:
         for arch in ("dense_systolic", "sat"):
             machine = codesign.load_arch(arch)
             usual = evaluate(trace, machine)
-            for goal, keep in product(GOALS, (False, True)):
+            for goal, (named, decisions) in product(GOALS, NETWORK.items()):
                 begun = time.process_time()
                 chooser = network_chooser(
-                    trace, machine, mapper="search", objective=goal, keep_on_chip=keep
+                    trace, machine, mapper="search", objective=goal, **decisions
                 )
                 found = evaluate(trace, machine, chooser=chooser)
                 spent = time.process_time() - begun
@@ -37,7 +45,8 @@ def main() -> list[Row]:
                     if goal == "latency"
                     else usual.edp_js / found.edp_js
                 )
-                kept = ", maps kept" if keep else ""
-                rows.append(Row(f"{workload} on {arch}, {goal} over default{kept}", gain, "x", 1.0))
+                rows.append(
+                    Row(f"{workload} on {arch}, {goal} over default{named}", gain, "x", 1.0)
+                )
                 rows.append(Row("  CPU time of search and run", spent, "s", 5.0, "lower"))
     return rows

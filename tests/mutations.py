@@ -49,7 +49,21 @@ TEST_LOOKUP = "tests/accuracy/test_lookup.py"
 TEST_PROXIES = "tests/accuracy/test_proxies.py"
 TEST_DATASETS = "tests/accuracy/test_datasets.py"
 
+FUSION, TEST_FUSION = "codesign/mapper/fusion.py", "tests/mapper/test_fusion.py"
+EPILOGUE, TEST_EPILOGUE = "codesign/schedule/epilogue.py", "tests/schedule/test_epilogue.py"
+
 MUTATIONS = (
+    # Work on tiles overruns the lanes' buffer; what a gradient or a later branch reads is lost.
+    Mutation(EPILOGUE, "steps.depend(work[2:], store[:-2])", "pass", TEST_EPILOGUE),
+    Mutation(EPILOGUE, "steps.depend(load[2:], work[:-2])", "pass", TEST_EPILOGUE),
+    Mutation(FUSION, "self.needed[i] or self.saved[i]", "self.needed[i]", TEST_FUSION),
+    Mutation(FUSION, "place > chain.product and place not in done", "False", TEST_FUSION),
+    Mutation(
+        "codesign/arch/systolic.py",
+        "op.n if self.epilogue.whole_rows else self.array.cols",
+        "self.array.cols",
+        TEST_FUSION,
+    ),
     # A design takes accuracies of masks that it does not allow, of other sources, of older code.
     Mutation(
         f"{ACCURACY}/lookup.py",
