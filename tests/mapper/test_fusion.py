@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import codesign
@@ -311,6 +312,21 @@ def test_equal_products_are_lowered_once() -> None:
     same, other = rows["layer1.0.conv1"], rows["layer1.1.conv1"]
     assert same.program is other.program
     assert rows["layer1.0.conv2"].program is not same.program
+
+
+def test_a_product_waits_for_the_operands_of_what_follows() -> None:
+    """The second branch begins when the first, with which it is added, is in memory."""
+    trace, machine = network(), small_machine()
+    plan = laid(trace, machine, whole(trace))
+    assert plan.waits["layer2.0.downsample.0"] == ("layer2.0.conv2",)
+    place = {op.name: i for i, op in enumerate(trace)}
+    for chosen in (plan, replace(plan, waits={})):
+        _, timeline, first = run(trace, machine, chooser=chosen)
+        begin, end = (int(first[place["layer2.0.downsample.0"] + i]) for i in (0, 1))
+        array = timeline.program.actions.index("mac")
+        own = np.arange(begin, end)[timeline.program.action[begin:end] == array]
+        ready = timeline.end[first[place["layer2.0.conv2"] + 1] - 1]
+        assert (timeline.start[own[0]] >= ready) == bool(chosen.waits)
 
 
 def test_a_fused_result_may_be_kept() -> None:
