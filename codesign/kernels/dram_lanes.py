@@ -212,10 +212,13 @@ def pick(kinds, clocks, keys, in_rank, chosen, now):
     Both are keys, NONE or more where there is none. The earliest clock wins, then an activated
     request, then the oldest.
     """
-    best = _pick_in_rank(kinds, clocks, keys, in_rank, chosen, np.uintp(0), (NONE, NONE), now)
-    # Most have one rank only; its scan is quicker outside of the loop.
-    for rank in range(np.uintp(1), kinds[0]):
-        best = _pick_in_rank(kinds, clocks, keys, in_rank, chosen, rank, best, now)
+    best = (NONE, NONE)
+    # Most have one rank only, whose scan is quicker outside of the loop.
+    if kinds[0] == 1:
+        best = _pick_in_rank(kinds, clocks, keys, in_rank, chosen, np.uintp(0), best, now)
+    else:
+        for rank in range(kinds[0]):
+            best = _pick_in_rank(kinds, clocks, keys, in_rank, chosen, rank, best, now)
     return best
 
 
