@@ -111,10 +111,12 @@ class ArchSpec(Spec):
 
     def numbers(self) -> list[tuple[str, int | float]]:
         """Dotted path and value of every number that says something about the machine."""
+        fields = type(self).model_fields
+        silent = {n for n in self.silent_defaults if getattr(self, n) == fields[n].default}
         return [
             (path, value)
             for path, value in leaves(self, without=_UNSOURCED)
-            if isinstance(value, int | float) and not isinstance(value, bool)
+            if isinstance(value, int | float) and not isinstance(value, bool) and path not in silent
         ]
 
     def choices(self) -> list[tuple[str, object]]:

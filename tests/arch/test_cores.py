@@ -49,6 +49,8 @@ def test_one_core_is_the_machine_without_the_word(name: str) -> None:
     fields = {n: getattr(spec, n) for n in type(spec).model_fields if n != "cores"}
     assert spec.fingerprint == said.spec.fingerprint == fingerprint((type(spec).__name__, fields))
     assert spec.fingerprint != machine(name, 2).spec.fingerprint
+    assert "cores" not in dict(spec.numbers())
+    assert dict(machine(name, 2).spec.numbers())["cores"] == 2
     assert {
         u.name for u in said.lower(gemm(), said.mappings(gemm())[0], Sparse(), Fidelity.ROW).units
     } >= {"array", "dram"}
