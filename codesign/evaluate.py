@@ -12,6 +12,7 @@ from codesign.arch.base import AnyMachine, Fidelity, Machine, Mapping, Sparse
 from codesign.config import CodesignError, fingerprint, suggestion
 from codesign.mapper.bounds import Bound, roofline
 from codesign.mapper.residency import NetworkPlan
+from codesign.metrics.capacity import capacity_note
 from codesign.metrics.prices import Prices, prices_of, spent
 from codesign.metrics.rates import rates_of
 from codesign.metrics.result import OpResult, Result
@@ -205,6 +206,7 @@ def account(
     notes = [machine.note(op) for op in trace]
     if isinstance(chooser, NetworkPlan):
         notes.append(chooser.note)
+    notes.append(capacity_note(trace, machine, {row.op.name: row.sparse for row in lowered}))
     rates = rates_of(
         cycles=spans.cycles,
         clock_mhz=spec.clock_mhz,

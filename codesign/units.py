@@ -17,6 +17,7 @@ PS_PER_NS: Final = 10**3
 MS_PER_S: Final = 10**3
 HZ_PER_MHZ: Final = 10**6
 UM2_PER_MM2: Final = 10**6
+BYTES_PER_GIB: Final = 2**30
 
 DTypeName = Literal[
     "fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "int32", "int16", "int8", "int4", "bool"

@@ -280,6 +280,11 @@ class Machine(ABC, Generic[S]):
     def dram_bytes_per_cycle(self) -> float:
         """Peak off-chip bandwidth."""
 
+    @property
+    def memory_bytes(self) -> int | None:
+        """Capacity of the off-chip memory, None where the machine file does not state it."""
+        return None
+
     def static_power_w(self) -> MappingABC[str, float]:
         """Power by part that is drawn at all times, beside the leakage of the area."""
         return {}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
+from codesign.arch.parts import DramLink
 from codesign.config import Spec
 from codesign.units import HZ_PER_MHZ, PJ_PER_J, DTypeName, dtype_bits
 
@@ -27,6 +30,14 @@ class SecondLevel(Spec):
     capacity_bytes: int = Field(ge=65536)
     partitions: int = Field(ge=1, le=8)
     bytes_per_cycle: float = Field(gt=0)
+
+
+class BoardMemory(DramLink):
+    """The memory of the board, or of the processor and the GPU together."""
+
+    silent_defaults: ClassVar[frozenset[str]] = frozenset({"capacity_bytes"})
+
+    capacity_bytes: int | None = Field(default=None, ge=1 << 20)
 
 
 class Power(Spec):

@@ -32,7 +32,7 @@ from codesign.arch.gpu_kernels import (
     in_flight,
     laws,
 )
-from codesign.arch.parts import Component, DramLink
+from codesign.arch.parts import Component
 from codesign.kernels.tensor_core import (
     BLOCK,
     BLOCKS,
@@ -68,7 +68,7 @@ class TensorCoreSpec(ArchSpec):
     mma: dict[DTypeName, int]
     """Dense multiply-accumulates per cycle of one multiprocessor, by the type of A."""
     l2: gpu_parts.SecondLevel
-    dram: DramLink
+    dram: gpu_parts.BoardMemory
     power: gpu_parts.Power
     launch: gpu_parts.Launches
     streams: gpu_parts.Streams
@@ -86,7 +86,10 @@ class TensorCore(Machine[TensorCoreSpec]):
 
     spec_type = TensorCoreSpec
     sparse_can_lose = True
-    acts_beyond_probes = ("dense", "sparse", "sparse_8bit", "power", "l2", "launch.stream_cycles")
+    acts_beyond_probes = (
+        "dense", "sparse", "sparse_8bit", "power", "l2", "launch.stream_cycles",
+        "dram.capacity_bytes",
+    )  # fmt: skip
     actions: ClassVar[tuple[str, ...]] = (
         READ_ACTION, DRAM_WRITE, MAC, "l2_read", "shared_read", "vector_alu", "vector_special",
     )  # fmt: skip
@@ -122,6 +125,10 @@ class TensorCore(Machine[TensorCoreSpec]):
     @property
     def dram_bytes_per_cycle(self) -> float:
         return self.spec.dram.bytes_per_cycle
+
+    @property
+    def memory_bytes(self) -> int | None:
+        return self.spec.dram.capacity_bytes
 
     def static_power_w(self) -> dict[str, float]:
         return {"idle": self.spec.power.idle_w}

@@ -171,7 +171,8 @@ def _resources(machine: AnyMachine, *, quick: bool) -> list[CheckRow]:
     kinds += [(suffix, False, RESOURCE_TOLERANCE) for suffix in _LESS_HELPS]
     rows = []
     for suffix, more, tolerance in kinds:
-        found = [knob for knob in knobs(machine) if knob.path.split(".")[-1].endswith(suffix)]
+        stated = [knob for knob in knobs(machine) if knob.value is not None]
+        found = [knob for knob in stated if knob.path.split(".")[-1].endswith(suffix)]
         if not found:
             continue
         faults = [
