@@ -112,12 +112,13 @@ def make_sparse(
     from codesign.config import CodesignError
     from codesign.sparsity.pattern import parse_pattern
     from codesign.trace import transform
-    from codesign.trace.sparsify import STORED, sparsify, without_sparsity
+    from codesign.trace.sparsify import STORED, as_stored, sparsify, without_sparsity
 
     if pattern == STORED:
-        if trace.meta.get("sparsity", "dense") == "dense":
-            raise CodesignError(f"--sparsity {STORED}: {trace.name} is stored dense")
-        return trace
+        try:
+            return as_stored(trace)
+        except CodesignError as error:
+            raise CodesignError(f"--sparsity {error}") from None
     if pattern is not None and transform.is_change(pattern):
         if weights is not None or any("=" in glob for glob in placement.where):
             raise CodesignError(f"{pattern[:40]!r} takes no real weights and no GLOB=PATTERN")

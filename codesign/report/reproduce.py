@@ -41,7 +41,7 @@ def _simulate(config: Mapping[str, Any]) -> list[str]:
     ]
     parts.append(f"--arch {shlex.quote(arch['name'])}")
     parts += [f"--set {shlex.quote(f'{path}={_yaml(v)}')}" for path, v in arch["set"].items()]
-    if sparsity["pattern"] != "dense":
+    if sparsity["pattern"] != "dense" or workload["name"].endswith(".json"):
         parts.append(f"--sparsity {shlex.quote(sparsity['pattern'])}")
         if sparsity["where"] != "*":
             parts += [f"--where {shlex.quote(glob)}" for glob in sparsity["where"].split(",")]

@@ -12,6 +12,7 @@ from codesign import __version__
 from codesign.arch import find_arch
 from codesign.config import CodesignError, Document, fingerprint, load_yaml
 from codesign.sweep.study import Scalar, Study
+from codesign.trace.sparsify import STORED, has_sparsity
 from codesign.trace.workload import find_workload, workload_names
 
 Values = Mapping[str, Scalar]
@@ -33,6 +34,12 @@ class Base:
     def marks(self) -> dict[str, str]:
         """Fingerprints of the machine files, by name."""
         return {name: fingerprint(document.data) for name, document in self.machines.items()}
+
+    @property
+    def saved_sparse(self) -> frozenset[str]:
+        """The workloads that are saved traces with sparsity of their own."""
+        saved = {n: json.loads(text) for n, text in self.workloads.items() if n.endswith(".json")}
+        return frozenset(n for n, content in saved.items() if has_sparsity(content.get("meta", {})))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +93,7 @@ class Designs:
     def __init__(self, base: Base) -> None:
         self.base = base
         study = base.study
-        self._marks = base.marks
+        self._marks, self._saved_sparse = base.marks, base.saved_sparse
         self._workload = study.base_workload.model_dump(mode="json")
         self._arch = study.base_arch.model_dump(mode="json")
         self._sparsity = study.base_sparsity.model_dump(mode="json")
@@ -125,6 +132,9 @@ class Designs:
                 for name in above:
                     section = section[name]
                 section[last] = value
+        if config["sparsity"]["pattern"] is None:
+            saved = config["workload"]["name"] in self._saved_sparse
+            config["sparsity"]["pattern"] = STORED if saved else "dense"
         config["arch"]["file"] = self._marks.get(config["arch"]["name"], "")
         text = _SORTED_JSON.encode([config, __version__])
         return Point(number, kept, config, fingerprint(text))

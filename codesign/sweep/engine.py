@@ -20,11 +20,12 @@ from codesign.config import CodesignError, Document, Spec, fingerprint, load_spe
 from codesign.evaluate import evaluate
 from codesign.mapper.residency import NetworkPlan
 from codesign.planning import network_chooser
+from codesign.sparsity.pattern import parse_pattern
 from codesign.sweep.accuracy import accuracy_of
 from codesign.sweep.design import Base, Point
 from codesign.sweep.figures import FIGURES, Evaluator
 from codesign.trace.op import Trace
-from codesign.trace.sparsify import sparsify
+from codesign.trace.sparsify import STORED, as_stored, sparsify, without_sparsity
 from codesign.trace.transform import is_change, make_sparse
 from codesign.trace.workload import load_workload
 
@@ -117,33 +118,16 @@ class Engine:
         )
 
     def trace(self, chosen: Mapping[str, Any], sparsity: Mapping[str, Any]) -> Trace:
-        """The sparse trace of a configuration."""
+        """The trace of a configuration, with its sparsity."""
         key = (repr(chosen), repr(sparsity))
         known = self._traces.get(key)
         if known is None:
             if len(self._traces) >= _TRACES_KEPT:
                 self._traces.clear()
-            dense = self._dense(chosen)
-            known = dense
-            if is_change(sparsity["pattern"]):
-                known = make_sparse(
-                    dense,
-                    sparsity["pattern"],
-                    sparsity["where"].split(","),
-                    method=sparsity["method"],
-                )
-            elif sparsity["pattern"] != "dense":
-                known = sparsify(
-                    dense,
-                    sparsity["pattern"],
-                    where=sparsity["where"].split(","),
-                    method=sparsity["method"],
-                    skip_first_last=True if sparsity["where"] == "*" else None,
-                )
-            self._traces[key] = known
+            known = self._traces[key] = _made_sparse(self._given(chosen), **sparsity)
         return known
 
-    def _dense(self, chosen: Mapping[str, Any]) -> Trace:
+    def _given(self, chosen: Mapping[str, Any]) -> Trace:
         name = chosen["name"]
         given = {
             key: value
@@ -162,6 +146,19 @@ class Engine:
         if not path.exists():
             path.write_text(self._base.workloads[name], encoding="utf-8")
         return str(path)
+
+
+def _made_sparse(trace: Trace, pattern: str, where: str, method: str | None) -> Trace:
+    """What a pattern, `dense`, `stored` or a change makes of a workload, as in `simulate`."""
+    if pattern == STORED:
+        return as_stored(trace)
+    globs = where.split(",")
+    if is_change(pattern):
+        return make_sparse(trace, pattern, globs, method=method)
+    if parse_pattern(pattern).is_dense:
+        return without_sparsity(trace)
+    skip = True if where == "*" else None
+    return sparsify(trace, pattern, where=globs, method=method, skip_first_last=skip)
 
 
 def _quick_spec(kind: type[Spec], data: Mapping[str, Any], values: Mapping[str, Any]) -> Any:

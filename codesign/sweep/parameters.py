@@ -27,7 +27,8 @@ from codesign.sweep.study import (
     Study,
     WorkloadChoice,
 )
-from codesign.trace.sparsify import METHODS, sparsify
+from codesign.trace.io import load_trace
+from codesign.trace.sparsify import METHODS, STORED, as_stored, sparsify
 from codesign.trace.transform import require_sparsity
 from codesign.trace.workload import find_workload, load_workload, workload_names, workload_spec
 from codesign.units import DTYPE_BYTES
@@ -86,7 +87,10 @@ def choice_faults(root: str, key: str, parameter: Parameter, study: Study) -> It
             if root == "workload" and key == "name":
                 _known_workload(study.located(str(value)))
             if root == "sparsity" and key == "pattern":
-                require_sparsity(str(value))
+                if value == STORED:
+                    _require_stored(parameter, study)
+                else:
+                    require_sparsity(str(value))
             if root == "sparsity" and key == "method" and value not in METHODS:
                 near = did_you_mean(str(value), list(METHODS))
                 yield where, value, f"is one of {', '.join(METHODS)}", near
@@ -105,6 +109,15 @@ def _known_workload(name: str) -> None:
         path = find_workload(name)
         if not path.is_file():
             raise CodesignError(f"{path}: there is no such file")
+        if path.suffix == ".json":
+            load_trace(path)
+
+
+def _require_stored(parameter: Parameter, study: Study) -> None:
+    only = parameter.when.get("workload", parameter.when.get("workload.name"))
+    for name in _workloads(study):
+        if only is None or name in only:
+            as_stored(load_workload(study.located(name)))
 
 
 def _arch_faults(

@@ -43,9 +43,12 @@ class ArchChoice(Spec):
 
 
 class SparsityChoice(Spec):
-    """Which zeros it has: a pattern, the layers that get it, the products of training."""
+    """Which zeros it has: a pattern, the layers that get it, the products of training.
 
-    pattern: str = "dense"
+    Without a pattern a workload keeps the masks that it was saved with.
+    """
+
+    pattern: str | None = None
     where: str = "*"
     method: str | None = None
 
@@ -141,7 +144,7 @@ class Study(Spec):
     description: str = ""
     workload: str | WorkloadChoice
     arch: str | ArchChoice
-    sparsity: str | SparsityChoice = "dense"
+    sparsity: str | SparsityChoice | None = None
     mapping: MappingChoice = MappingChoice()
     fidelity: FidelityName = "tile"
     accuracy: AccuracyKind | None = None
@@ -194,7 +197,7 @@ class Study(Spec):
     @property
     def base_sparsity(self) -> SparsityChoice:
         chosen = self.sparsity
-        return SparsityChoice(pattern=chosen) if isinstance(chosen, str) else chosen
+        return chosen if isinstance(chosen, SparsityChoice) else SparsityChoice(pattern=chosen)
 
 
 PATH = re.compile(r"[A-Za-z_][\w-]*(\.[\w-]+)*", re.ASCII)

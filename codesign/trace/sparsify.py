@@ -167,6 +167,18 @@ def sparsify(
     return replace(trace, ops=tuple(ops), masks=masks, meta=meta)
 
 
+def as_stored(trace: Trace) -> Trace:
+    """The trace with the masks of its source. Raises CodesignError for one that has none."""
+    if not has_sparsity(trace.meta):
+        raise CodesignError(f"{STORED}: {trace.name} is stored dense")
+    return trace
+
+
+def has_sparsity(meta: Mapping[str, object]) -> bool:
+    """Whether a trace of these facts is sparse."""
+    return meta.get("sparsity", "dense") != "dense"
+
+
 def without_sparsity(trace: Trace) -> Trace:
     """The trace with every operand dense and no masks; itself where it is so already."""
     dense = tuple(
