@@ -109,19 +109,27 @@ def _cost(found: Study, label: str) -> str:
             if single
             else "Its energy is listed below"
         )
-        return spent + (f" and {q.area(mm2)} of silicon." if math.isfinite(mm2) else ".")
+        return spent + (f" and {q.area(mm2)} of modelled silicon." if math.isfinite(mm2) else ".")
     text = f"It takes {q.ratio(energy)} the energy of the baseline{mean}"
     size = scenario.ratio(run, AREA)
     if not math.isfinite(size):
         return f"{text}; its area is not known."
     base = AREA.value(scenario.baseline.result)
     if mm2 == base:
-        return f"{text} and the same area, {q.area(mm2)}."
+        return f"{text} and the same modelled area, {q.area(mm2)}."
     per_area = q.ratio(q.divide(found.mean_speedup(label), size))
     return (
-        f"{text} and {q.ratio(size)} its area ({q.area(mm2)} against {q.area(base)}), "
-        f"which makes {per_area} its speed per square millimetre."
+        f"{text} and {q.ratio(size)} its modelled area ({q.area(mm2)} against {q.area(base)}"
+        f"{_dies(run, scenario.baseline)}), which makes {per_area} its speed per square millimetre "
+        "of it."
     )
+
+
+def _dies(*runs: Run) -> str:
+    """The dies that makers state, of which the modelled cells and macros are a part."""
+    known = {run.result.arch: run.result.die_mm2 for run in runs if run.result.die_mm2 is not None}
+    parts = [f"{q.one_line(arch, 40)} {q.area(mm2)}" for arch, mm2 in known.items()]
+    return f"; whole die: {', '.join(parts)}" if parts else ""
 
 
 def work_sentence(scenario: Scenario) -> str:

@@ -138,15 +138,26 @@ def test_the_sentences_hold_the_numbers_of_the_results(results: list[Result]) ->
     assert f"{mean(energies):.2f}× the energy" in third
     per_area = mean(speedups) / (12.5 / 11.0)
     assert third.endswith(
-        f"1.14× its area (12.5 mm² against 11.0 mm²), which makes {per_area:.2f}× its speed per "
-        "square millimetre."
+        "1.14× its modelled area (12.5 mm² against 11.0 mm²), which makes "
+        f"{per_area:.2f}× its speed per square millimetre of it."
     )
+
+
+def test_a_die_that_is_known_stands_beside_the_modelled_area() -> None:
+    small = make_result(arch="sat")
+    large = replace(
+        make_result(arch="a100"), die_mm2=826.0, area_mm2=67.5, cycles=small.cycles // 2,
+        latency_s=small.latency_s / 2,
+    )  # fmt: skip
+    cost = answer(study([small, large]))[2]
+    assert "its modelled area (67.5 mm² against" in cost
+    assert "; whole die: a100 826 mm²)" in cost
 
 
 def test_a_single_result_and_a_baseline_that_wins_are_said_so() -> None:
     alone = answer(study([make_result()]))
     assert "nothing to compare it with" in alone[0]
-    assert "of silicon" in alone[2]
+    assert "of modelled silicon" in alone[2]
     apart = answer(study([make_result(), make_result(phase="training")]))
     assert apart[0] == "Each of the 2 workloads ran once; there is nothing to compare."
     fast = replace(make_result(), latency_s=1e-6)
