@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from codesign.arch import families, find_arch, list_archs
 from codesign.config import (
+    OVERRIDE,
     CodesignError,
     ConfigError,
     Document,
@@ -29,7 +31,7 @@ from codesign.sweep.parameters import (
     one_line,
     path_faults,
 )
-from codesign.sweep.study import ROOTS, Parameter, Study
+from codesign.sweep.study import ROOTS, Parameter, Study, is_file_name
 
 
 def sweep_names() -> list[str]:
@@ -54,13 +56,24 @@ def read_study(path: Path, assignments: Sequence[str] = ()) -> Base:
     names.
 
     An assignment whose path is that of a design sets the values of a parameter, any other one sets
-    a
-    key of the sweep. Raises ConfigError with every fault.
+    a key of the sweep. Raises ConfigError with every fault.
     """
     document = load_yaml(path)
-    overrides = _overrides(document, assignments)
-    study = load_spec(Study, document, overrides).read_from(path.parent)
+    try:
+        overrides = _overrides(document, assignments)
+        study = load_spec(Study, document, overrides).read_from(path.parent)
+    except ConfigError as error:
+        raise ConfigError([_of_assignment(fault, assignments) for fault in error.faults]) from None
     return check_study(study, document)
+
+
+def _of_assignment(fault: Fault, assignments: Sequence[str]) -> Fault:
+    """A fault of a value that was set, told by the words that set it."""
+    if fault.file != OVERRIDE:
+        return fault
+    path = fault.path.removeprefix("parameters.")
+    named = [text for text in assignments if path.startswith(text.partition("=")[0].strip())]
+    return replace(fault, file=max(named, key=len, default=fault.path)[:80], path="")
 
 
 def _overrides(document: Document, assignments: Sequence[str]) -> dict[str, object]:
@@ -69,6 +82,8 @@ def _overrides(document: Document, assignments: Sequence[str]) -> dict[str, obje
     parameters: dict[str, object] = dict(given) if isinstance(given, Mapping) else {}
     for text in assignments:
         path, _, value = text.partition("=")
+        if not all(path.strip().split(".")) or not value.strip():
+            raise CodesignError(f"{text[:80]!r} is not of the form KEY=VALUE,VALUE")
         root = path.strip().partition(".")[0]
         if root in ROOTS:
             key, values = parse_override(f"{path}=[{value}]")
@@ -207,7 +222,8 @@ def _machines(study: Study) -> tuple[dict[str, Document], list[Found]]:
                 raise CodesignError(f"{name}: no family {document.data.get('machine')!r}")
             load_spec(family.spec_type, document, study.base_arch.set)
         except CodesignError as error:
-            near = did_you_mean(str(name), [known for known, _ in list_archs()])
+            shipped_names = [] if is_file_name(str(name)) else [known for known, _ in list_archs()]
+            near = did_you_mean(str(name), shipped_names)
             broken.append((where, name, one_line(error), near))
         except OSError as error:
             broken.append((where, name, str(error.strerror), None))

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PrivateAttr, model_validator
 
-from codesign.config import CodesignError, Spec
+from codesign.config import CodesignError, Spec, suggestion
 
 Scalar = bool | int | float | str
 Goal = Literal["minimize", "maximize"]
@@ -112,6 +112,11 @@ class Parameter(Spec):
         return "int_uniform" if whole else "uniform"
 
 
+def is_file_name(name: str) -> bool:
+    """Whether the name of a machine or a workload is that of a file."""
+    return ":" not in name and (Path(name).suffix in (".yaml", ".yml", ".json") or "/" in name)
+
+
 def _held(value: Scalar, others: tuple[Scalar, ...]) -> bool:
     return any(type(value) is type(other) and value == other for other in others)
 
@@ -174,15 +179,17 @@ class Study(Spec):
 
         Raises CodesignError for a file that is in neither place.
         """
-        is_file = Path(name).suffix in (".yaml", ".yml", ".json") or "/" in name
-        if self._folder is None or not is_file or ":" in name:
+        if self._folder is None or not is_file_name(name):
             return name
-        for path in (self._folder / name, Path(name)):
+        paths = (self._folder / name, Path(name))
+        for path in paths:
             if path.is_file():
                 return str(path)
+        folders = [path.parent for path in paths if path.parent.is_dir()]
+        there = sorted({own.name for folder in folders for own in folder.iterdir()})
         raise CodesignError(
             f"{name}: there is no such file, neither beside the sweep ({self._folder.resolve()}) "
-            f"nor in the current folder ({Path.cwd()})"
+            f"nor in the current folder ({Path.cwd()})" + suggestion(Path(name).name, there)
         )
 
     @property

@@ -143,6 +143,29 @@ def test_assignments_are_checked_like_the_file(tmp_path: Path) -> None:
         read_study(path, ["run_cp=8"])
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("foo=3", "foo=3: unknown key"),
+        ("fidelty=row", "fidelty=row: unknown key; did you mean 'fidelity'?"),
+        ("method=gird", "method=gird: must be "),
+        ("arch.array.rows=[3", "arch.array.rows=[3: not YAML"),
+        ("foo", "'foo' is not of the form KEY=VALUE,VALUE"),
+        ("run_cap=", "'run_cap=' is not of the form"),
+        ("=3", "'=3' is not of the form"),
+        ("arch..rows=3", "'arch..rows=3' is not of the form"),
+    ],
+)
+def test_a_wrong_assignment_is_told_by_its_own_words(tmp_path: Path, given: str, said: str) -> None:
+    """Nobody wrote --set."""
+    path = tmp_path / "sweep.yaml"
+    path.write_text(GOOD, encoding="utf-8")
+    with pytest.raises(CodesignError) as caught:
+        read_study(path, ["seed=1", given])
+    assert str(caught.value).startswith(said)
+    assert "--set" not in str(caught.value)
+
+
 OWN = """\
 name: own
 workload: own_network.yaml
@@ -186,3 +209,11 @@ def test_files_lie_beside_the_sweep_or_in_the_current_folder(
     assert "sweep.yaml:3" in str(caught.value)
     assert str(beside) in str(caught.value)
     assert str(current) in str(caught.value)
+    (current / "machines" / "owm.yaml").touch()
+    (current / "own_network.yaml").rename(current / "ownnetwork.yaml")
+    (beside / "own_network.yaml").unlink()
+    with pytest.raises(ConfigError) as caught:
+        read_study(beside / "sweep.yaml")
+    assert str(caught.value).count("did you mean") == 2
+    assert "did you mean 'owm.yaml'?" in str(caught.value)
+    assert "did you mean 'ownnetwork.yaml'?" in str(caught.value)
