@@ -1,4 +1,4 @@
-"""Whether what a run keeps in memory fits the memory of the machine."""
+"""Lines of a report on a whole run: what its result does not mean."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from codesign.arch.base import AnyMachine, Sparse
 from codesign.trace.footprint import footprint
-from codesign.trace.op import Trace
+from codesign.trace.op import Phase, Trace
 from codesign.units import BYTES_PER_GIB
 
 _LEAST_SHOWN_GIB = 0.05
@@ -32,3 +32,19 @@ def capacity_note(trace: Trace, machine: AnyMachine, zeros: Mapping[str, Sparse]
         f"{machine.spec.name} has {room / BYTES_PER_GIB:.3g} GiB: "
         "the figures are those of a larger memory"
     )
+
+
+def method_note(trace: Trace) -> str | None:
+    """A line for the report where a pattern was placed by a method that prunes nothing of this run.
+
+    >>> from codesign.trace.sparsify import sparsify
+    >>> from codesign.trace.workload import load_workload
+    >>> method_note(sparsify(load_workload("gemm:64,64,64"), "2:8", where="gemm", method="sdgp"))
+    'method sdgp leaves the forward pass dense'
+    """
+    pruned = any(not (op.a_pattern.is_dense and op.b_pattern.is_dense) for op in trace)
+    if pruned or not trace.meta.get("sparse_layers"):
+        return None
+    training = any(op.phase is Phase.BACKWARD_WEIGHT for op in trace)
+    whole = "the training step" if training else "the forward pass"
+    return f"method {trace.meta.get('method')} leaves {whole} dense"

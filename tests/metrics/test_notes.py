@@ -1,11 +1,18 @@
-"""Is a run that no memory of its machine can hold told so, and no other?"""
+"""Is a run told so that does not fit its machine's memory or that nothing prunes, and no other?"""
 
 from __future__ import annotations
+
+import doctest
+
+import pytest
 
 import codesign
 from codesign.arch.gpu_parts import BoardMemory
 from codesign.config import shipped
 from codesign.measure.knobs import turned
+from codesign.metrics import notes
+from codesign.metrics.notes import method_note
+from codesign.trace.sparsify import sparsify
 from codesign.trace.transform import make_sparse
 from codesign.units import BYTES_PER_GIB
 
@@ -53,3 +60,21 @@ def test_every_gpu_states_its_memory_and_a_file_may_leave_it_out():
     assert codesign.load_arch("sat").memory_bytes is None
     plain = codesign.load_arch("t4").spec.dram.model_dump(exclude={"capacity_bytes"})
     assert BoardMemory(**plain).capacity_bytes is None
+
+
+@pytest.mark.parametrize(
+    ("phase", "method", "told"),
+    [
+        ("inference", "sdgp", "method sdgp leaves the forward pass dense"),
+        ("inference", "bdwp", None),
+        ("training", "sdgp", None),
+        ("training", "dense", "method dense leaves the training step dense"),
+    ],
+)
+def test_a_method_that_prunes_nothing_of_a_run_is_told(phase, method, told):
+    trace = codesign.load_workload("gemm:64,64,64", phase=phase)
+    machine = codesign.load_arch("sat")
+    result = codesign.evaluate(sparsify(trace, "2:8", where="gemm", method=method), machine)
+    assert result.notes[:1] == ((told,) if told else ())
+    assert method_note(trace) is None
+    assert doctest.testmod(notes).failed == 0
