@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo
 
 from codesign.config import Spec
-from codesign.units import DTypeName
+from codesign.units import DTypeName, dtype_bits
 
 Status = Literal["published", "derived", "measured", "unverified", "assumed", "chosen"]
 """How much a number can be trusted; `chosen` is a free parameter of a design."""
@@ -52,6 +52,17 @@ def distinct(values: tuple[T, ...]) -> tuple[T, ...]:
     if len(set(values)) < len(values):
         raise ValueError(f"must be different from one another, got {', '.join(map(str, values))}")
     return values
+
+
+def _holds_products(sums: DTypeName, info: ValidationInfo) -> DTypeName:
+    products = info.data.get("mac_dtype")
+    if products is not None and dtype_bits(sums) < dtype_bits(products):
+        raise ValueError(f"must be no narrower than the products, which are {products}")
+    return sums
+
+
+SumDType = Annotated[DTypeName, AfterValidator(_holds_products)]
+"""The type of sums of products of a `mac_dtype` that is stated before it."""
 
 
 class DramLink(Spec):

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, NonNegativeInt, model_validator
 
 from codesign.arch.base import ArchSpec
-from codesign.arch.parts import EnergyOverrides, VectorUnit
+from codesign.arch.parts import EnergyOverrides, SumDType, VectorUnit
 from codesign.config import CodesignError, Spec
 from codesign.memory import DramSpec, dram
 from codesign.trace.op import ceil_bytes
@@ -57,7 +57,7 @@ class PimSpec(ArchSpec):
     )
     refresh: bool
     mac_dtype: DTypeName
-    accumulate_dtype: DTypeName
+    accumulate_dtype: SumDType
     units: MacUnits
     logic: VectorUnit
     overlap: bool

@@ -10,7 +10,14 @@ import numpy as np
 
 from codesign.arch.cores import CoresSpec
 from codesign.arch.device_link import device_components, dram_of
-from codesign.arch.parts import Component, DramDevice, OffChip, Scratchpad, VectorUnit
+from codesign.arch.parts import (
+    Component,
+    DramDevice,
+    OffChip,
+    Scratchpad,
+    SumDType,
+    VectorUnit,
+)
 from codesign.arch.vector_lanes import stream_buffer
 from codesign.config import Spec
 from codesign.schedule.folds import Array
@@ -33,7 +40,7 @@ class SystolicSpec(CoresSpec):
     """The parts of a machine file that every systolic machine has."""
 
     mac_dtype: DTypeName
-    accumulate_dtype: DTypeName
+    accumulate_dtype: SumDType
     buffers: Buffers
     dram: OffChip
     vector: VectorUnit

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from codesign.arch.base import ArchSpec
-from codesign.arch.parts import DramLink
+from codesign.arch.parts import DramLink, SumDType
 from codesign.config import Spec
 from codesign.schedule.program import Int64
 from codesign.units import DTypeName
@@ -54,7 +54,7 @@ class WaferSpec(ArchSpec):
 
     machine: Literal["wafer_scale"]
     mac_dtype: DTypeName
-    accumulate_dtype: DTypeName
+    accumulate_dtype: SumDType
     core: Core
     fabric: Fabric
     storage: Storage
