@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Final, Literal, TypeVar, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from codesign.spec_errors import (
+    EntryError,
     child,
     fault_of,
     fields_of,
@@ -49,6 +50,7 @@ __all__ = [
     "CodesignError",
     "ConfigError",
     "Document",
+    "EntryError",
     "Fault",
     "Spec",
     "did_you_mean",
@@ -72,7 +74,8 @@ class Spec(BaseModel):
 
     An integer is taken for a float field, no other type for another. `load_spec` also takes a
     YAML list for a tuple field and the value of an Enum for the Enum. The keys of a mapping field
-    are text. A validator refuses a value by raising CodesignError or ValueError.
+    are text. A validator refuses a value by raising CodesignError or ValueError, one of a
+    whole Spec an entry of it by EntryError.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)

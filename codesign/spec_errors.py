@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
+from fractions import Fraction
 from types import UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
@@ -13,6 +14,14 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from codesign.yaml12 import Fault, KeyPath, did_you_mean, dotted, plain_scalar, show
+
+
+class EntryError(ValueError):
+    """What a validator of a whole Spec finds wrong with one entry of it, at a path of keys."""
+
+    def __init__(self, path: KeyPath, rule: str) -> None:
+        super().__init__(rule)
+        self.path = path
 
 
 def is_class(annotation: object, base: type) -> bool:
@@ -182,6 +191,9 @@ def fault_of(
 ) -> tuple[Fault, KeyPath]:
     """The fault that one of pydantic's errors means, still without its place in a file."""
     kind, value = details["type"], details["input"]
+    refused = details.get("ctx", {}).get("error")
+    if isinstance(refused, EntryError):
+        return Fault("", None, dotted((*path, *refused.path)), str(refused)), (*path, *refused.path)
     context: dict[str, Any] = {
         name: int(bound) if isinstance(bound, float) and bound.is_integer() else bound
         for name, bound in details.get("ctx", {}).items()
@@ -193,7 +205,11 @@ def fault_of(
         key = context["discriminator"].strip("'")
         path, value = (*path, key), context.get("tag")
         shown = show(value)
-    if kind in ("missing", "union_tag_not_found"):
+    if kind == "value_error" and isinstance(value, Mapping):
+        shown = None
+    elif kind in ("too_short", "string_too_short") and not value:
+        rule, shown = "must not be empty", None
+    elif kind in ("missing", "union_tag_not_found"):
         shown = None
         if path and isinstance(path[-1], int):
             rule = "an entry of the list is missing"
@@ -207,7 +223,8 @@ def fault_of(
     elif kind == "bool_type":
         suggestion = _SWITCHES.get(value.casefold()) if isinstance(value, str) else None
     elif kind in ("int_type", "float_type"):
-        suggestion = _number_meant(value, whole=kind == "int_type")
+        key = next((part for part in reversed(path) if isinstance(part, str)), "")
+        suggestion = _number_meant(value, key, whole=kind == "int_type")
     elif isinstance(value, str) and (
         words := context.get("expected", context.get("expected_tags"))
     ):
@@ -225,9 +242,37 @@ _SWITCHES: Final = {
 }
 
 
-def _number_meant(value: object, *, whole: bool) -> str | None:
-    """The number that quoted text, text with underscores or a whole float stands for."""
+_BINARY: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_UNITS: Final[Mapping[str, Mapping[str, Fraction]]] = {
+    "mhz": {"khz": Fraction(1, 1000), "mhz": Fraction(1), "ghz": Fraction(1000)},
+    "bytes": {
+        prefix + ending: Fraction(factor)
+        for prefix, factor in _BINARY.items()
+        for ending in ("", "b", "ib", "byte", "bytes")
+        if prefix + ending
+    },
+}
+"""What a written unit counts in the unit that ends a key; prefixes of bytes are binary."""
+
+
+def _without_unit(text: str, key: str) -> str:
+    """The number that text such as `256K` or `0.8 GHz` says in the unit that ends the key."""
+    found = re.fullmatch(r"([0-9.]+) ?([a-zA-Z0-9]+)", text)
+    unit = key.rpartition("_")[2]
+    factor = _UNITS.get(unit, {unit: Fraction(1)}).get(found[2].casefold()) if found else None
+    if found is None or factor is None:
+        return text
+    try:
+        number = Fraction(found[1]) * factor
+    except ValueError:
+        return text
+    return str(int(number)) if number.denominator == 1 else str(float(number))
+
+
+def _number_meant(value: object, key: str, *, whole: bool) -> str | None:
+    """The number that quoted text, text with underscores or a unit, or a whole float stands for."""
     text = value.strip().replace("_", "") if isinstance(value, str) else str(value)
+    text = _without_unit(text, key)
     try:
         number = plain_scalar(text)
     except ValueError:

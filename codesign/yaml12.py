@@ -39,7 +39,7 @@ def dotted(path: KeyPath) -> str:
 def show(value: object) -> str:
     """A value as a message shows it: short, on one line."""
     if isinstance(value, Mapping):
-        return f"a mapping of {len(value)} keys"
+        return f"a mapping of {len(value)} key{'s' if len(value) != 1 else ''}"
     if isinstance(value, list | tuple):
         return f"a list of {len(value)}"
     words = {True: "true", False: "false", None: "null"}

@@ -30,7 +30,7 @@ from codesign.arch.parts import (
     Status,
     Technology,
 )
-from codesign.config import Spec, leaves
+from codesign.config import EntryError, Spec, leaves
 from codesign.schedule.epilogue import Epilogue
 from codesign.schedule.program import Program
 from codesign.sparsity.mask import Mask
@@ -101,12 +101,14 @@ class ArchSpec(Spec):
             if not any(path == key or path.startswith(key + ".") for path in stated)
         ]
         if bare:
-            raise ValueError(
-                f"no entry of `sources` covers {', '.join(bare)}; "
-                "name its source, or write status: assumed"
+            first, *others = bare
+            raise EntryError(
+                tuple(first.split(".")),
+                f"no entry of `sources` covers it{', nor ' if others else ''}{', '.join(others)}; "
+                "name its source, or write status: assumed",
             )
         if idle:
-            raise ValueError(f"`sources` names {', '.join(idle)}, which this file does not state")
+            raise EntryError(("sources", idle[0]), f"this file does not state {', '.join(idle)}")
         return self
 
     def numbers(self) -> list[tuple[str, int | float]]:
