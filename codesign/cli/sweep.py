@@ -18,6 +18,7 @@ from codesign.cli.suggest import Count, OneOf
 if TYPE_CHECKING:
     from codesign.sweep.design import Base
     from codesign.sweep.run import Progress, Report
+    from codesign.sweep.store import Store
 
 EXECUTORS = ("serial", "thread", "process", "ray")
 
@@ -95,7 +96,7 @@ def command(
         if as_json:
             print_json(_as_json(progress, store_path))
         else:
-            _summary(progress, base, store_path)
+            _summary(progress, base, store)
 
 
 def _describe(base: Base, store_path: Path, *, as_json: bool) -> None:
@@ -130,8 +131,8 @@ def _as_json(progress: Progress, store_path: Path) -> dict[str, Any]:
     }
 
 
-def _summary(progress: Progress, base: Base, store_path: Path) -> None:
-    from codesign.cli.show import front_table
+def _summary(progress: Progress, base: Base, store: Store) -> None:
+    from codesign.cli.points import front_table, nothing_kept
 
     show(
         f"{progress.evaluated:,} points evaluated in {progress.seconds:.1f} s "
@@ -142,9 +143,9 @@ def _summary(progress: Progress, base: Base, store_path: Path) -> None:
     if progress.front:
         show(front_table(progress.front, base.study))
     else:
-        show("no point keeps all constraints")
-    show(f"\nstore: {store_path} (codesign show {store_path})")
-    next_step(f"codesign show {store_path} --pareto, codesign report {store_path} -o report.html")
+        show(nothing_kept(store.rows(), base.study))
+    show(f"\nstore: {store.path} (codesign show {store.path})")
+    next_step(f"codesign show {store.path} --pareto, codesign report {store.path} -o report.html")
 
 
 _PERIOD_S = 0.25

@@ -234,6 +234,18 @@ def front_of(rows: Sequence[Row], study: Study, limits: Sequence[Limit] | None =
     return [feasible[i] for i in front(table)]
 
 
+def nearest(rows: Sequence[Row], study: Study) -> tuple[Row, list[Limit]] | None:
+    """The row that breaks the constraints least, relative to their numbers, and those that it
+    breaks; None where no row has metrics.
+    """
+    limits = tuple(map(parse_limit, study.constraints))
+    good = [row for row in rows if row.error is None]
+    if not good:
+        return None
+    best = min(good, key=lambda row: (total_violation(limits, row.metrics), row.number))
+    return best, [limit for limit in limits if limit.violation(best.metrics)]
+
+
 def prepare(store: Store, base: Base, *, resume: bool) -> None:
     """Write what a study is into its store, or make sure that it is the same one.
 

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from codesign.cli.headings import in_lines, legend, short_names
-from codesign.cli.show import front_table
+from codesign.cli.points import front_table
 from codesign.sweep.check import find_sweep, read_study, sweep_names
 from codesign.sweep.design import Designs
 from codesign.sweep.engine import Outcome

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import redirect_stdout
+from dataclasses import replace
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from codesign.cli import main
+from codesign.cli.points import nothing_kept
 from codesign.config import CodesignError
 from codesign.sweep import analysis
 from codesign.sweep.check import read_study
 from codesign.sweep.pareto import costs, front
-from codesign.sweep.run import Sweep, front_of, prepare, stored_study
+from codesign.sweep.run import Sweep, front_of, nearest, prepare, stored_study
 from codesign.sweep.store import Row, Store
 
 TWO_MACHINES = """\
@@ -51,6 +54,12 @@ def _shown(store: Store, *words: str) -> dict[str, Any]:
         assert main(["show", str(store.path), *words, "--json"]) == 0
     shown: dict[str, Any] = json.loads(out.getvalue())
     return shown
+
+
+def _printed(store: Store, *words: str) -> str:
+    with redirect_stdout(StringIO()) as out:
+        assert main(["show", str(store.path), *words]) == 0
+    return out.getvalue()
 
 
 def _good(store: Store, fidelity: str | None = None) -> list[Row]:
@@ -154,3 +163,51 @@ def test_the_best_points_are_fronts_of_fronts(store: Store) -> None:
     rest = [row for row in tile if row not in first]
     second = front_of(rest, study)
     assert best[len(first) : len(first) + len(second)] == second[: 10 - len(first)]
+
+
+def test_sensitivity_prints_one_line_for_each_number(store: Store) -> None:
+    """Whole paths, within 80 columns, below the name of their machine."""
+    lines = _printed(store, "--sensitivity").splitlines()
+    changes = _shown(store, "--sensitivity")["sensitivity"]
+    for change in changes:
+        own = [line for line in lines if line.split()[:1] == [change["path"]]]
+        assert 1 <= len(own) <= 2
+    assert {"sat", "dense_systolic"} <= {line.split()[0] for line in lines}
+    assert len(lines) < len(changes)
+    assert max(map(len, lines)) <= 80
+
+
+def test_where_nothing_keeps_the_limits_the_nearest_is_named(store: Store) -> None:
+    """The least broken, relative to the limits, with what it breaks and by how much."""
+    study = stored_study(store)
+    rows = _good(store)
+    least = min(row.metrics["area_mm2"] for row in rows)
+    tight = study.model_copy(update={"constraints": (f"area_mm2 <= {least / 2}", "latency_s <= 1")})
+    found = nearest(rows, tight)
+    assert found is not None
+    assert found[0].metrics["area_mm2"] == least
+    assert [limit.figure for limit in found[1]] == ["area_mm2"]
+    said = nothing_kept(rows, tight)
+    assert f"nearest is point {found[0].number} (" in said
+    assert f"area_mm2 is {least:.4g}, not <= {least / 2:g}" in said
+    assert "latency_s is" not in said
+    assert nearest([], tight) is None
+    failed = [replace(row, error="broken", metrics={}) for row in rows]
+    assert "--failed says why" in nothing_kept(failed, tight)
+
+
+def test_files_hold_all_points_or_as_many_as_asked(store: Store, tmp_path: Path) -> None:
+    out = tmp_path / "points.csv"
+    said = _printed(store, "--csv", str(out), "--top", "3")
+    assert said.split() == ["3", "points", "in", str(out)]
+    assert len(out.read_text().splitlines()) == 4
+    _printed(store, "--csv", str(out))
+    assert len(out.read_text().splitlines()) == 1 + len(_good(store))
+
+
+def test_options_that_would_do_nothing_say_so(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", str(store.path), "--by", "arch"]) == 2
+    assert "--by makes fronts: add --pareto" in capsys.readouterr().err
+    assert _printed(store, "--failed") == "no point failed\n"
