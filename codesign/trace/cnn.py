@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from codesign.config import CodesignError, Spec
+from codesign.config import EntryError, Spec
 from codesign.trace.network import Network, Value
 from codesign.trace.spec import Depth, Request, Size, WorkloadSpec
 
@@ -131,21 +131,35 @@ class PlainCNN(WorkloadSpec):
     channels: Size = 3
     classes: Size = 1000
 
-    def build(self, request: Request) -> Network:
-        self.resolve(request)
+    @model_validator(mode="after")
+    def _items_fit_their_maps(self) -> PlainCNN:
+        self._features(Request())
+        return self
+
+    def _features(self, request: Request) -> tuple[Network, Value]:
+        """The operators of the body and their result; EntryError at an item that does not fit."""
         net = request.network()
         x = Value(None, (request.batch, self.image, self.image, self.channels))
         for i, item in enumerate(self.body):
-            x = self._item(net, x, f"features.{i}", item)
+            _, height, width, _ = x.shape
+            x = self._item(net, x, i, item)
             if 0 in x.shape:
-                raise CodesignError(f"{self.name}: the map is smaller than body item {i} needs")
+                raise EntryError(
+                    ("body", i), f"the map before it is {height} x {width}, smaller than it needs"
+                )
+        return net, x
+
+    def build(self, request: Request) -> Network:
+        self.resolve(request)
+        net, x = self._features(request)
         x = Value(x.op, (x.shape[0], x.elements // x.shape[0]))
         for i, width in enumerate(self.hidden):
             x = net.vector(f"hidden.{i}.relu", "relu", net.linear(x, f"hidden.{i}", width))
         net.loss(net.linear(x, "classifier", self.classes, bias=self.classifier_bias))
         return net
 
-    def _item(self, net: Network, x: Value, name: str, item: Spec) -> Value:
+    def _item(self, net: Network, x: Value, place: int, item: Spec) -> Value:
+        name = f"features.{place}"
         match item:
             case ConvItem():
                 return self._conv(net, x, name, item.conv, item.kernel, item.stride)
@@ -159,7 +173,10 @@ class PlainCNN(WorkloadSpec):
                 for i, width in enumerate(item.residual):
                     y = self._conv(net, y, f"{name}.{i}", width, 3, 1)
                 if y.shape != x.shape:
-                    raise CodesignError(f"{self.name}: {name} changes the number of channels")
+                    raise EntryError(
+                        ("body", place),
+                        f"changes the number of channels from {x.shape[-1]} to {y.shape[-1]}",
+                    )
                 return net.vector(f"{name}.add", "add", y, x)
             case PoolItem():
                 return net.pool(x, f"{name}.pool", item.max_pool)
