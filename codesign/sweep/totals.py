@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.arch.base import AnyMachine
-from codesign.metrics.area import area_table, standing_power_w
-from codesign.metrics.energy import energy_table
+from codesign.metrics.prices import prices_of as all_prices_of
+from codesign.metrics.rates import rates_of
 from codesign.schedule.program import Int64
 from codesign.sim import Linked, simulate
 from codesign.sweep.plan import Plan
-from codesign.units import FLOP_PER_MAC, HZ_PER_MHZ, PJ_PER_J, TERA
+from codesign.units import HZ_PER_MHZ, PJ_PER_J
 
 FIGURES = (
     "cycles", "latency_s", "energy_j", "area_mm2", "power_w", "edp_js", "macs", "effective_macs",
@@ -44,22 +44,14 @@ class Prices:
 
 
 def prices_of(machine: AnyMachine) -> Prices:
-    """The prices of a machine."""
-    components, spec = machine.components(), machine.spec
-    technology = spec.technology
-    energies = energy_table(components, technology, spec.energy)
-    areas = area_table(components, technology)
+    """The prices of a machine, as sums and pairs that add up quickly."""
+    found = all_prices_of(machine)
     return Prices(
         number=next(_numbers),
-        pj={action: (energy.part, energy.pj) for action, energy in energies.items()},
-        off_chip=frozenset(
-            action
-            for component in components
-            if component.kind == "dram"
-            for action in component.actions
-        ),
-        area_mm2=sum(area.mm2 for area in areas.values()),
-        power_w=standing_power_w(machine, areas),
+        pj={action: (energy.part, energy.pj) for action, energy in found.energies.items()},
+        off_chip=found.off_chip,
+        area_mm2=sum(area.mm2 for area in found.areas.values()),
+        power_w=found.standing_w,
     )
 
 
@@ -117,28 +109,22 @@ def add_up(
     energy_j = 0.0
     for total in np.add.accumulate(each / PJ_PER_J, axis=1)[:, -1].tolist():
         energy_j += total
-    latency_s = run.cycles / hz
 
     def all_of(column: Sequence[int]) -> int:
         return sum(amount * n for amount, n in zip(column, plan.times, strict=True))
 
-    executed, effective = all_of(costs.executed_macs), all_of(costs.effective_macs)
-    peak = costs.peak_macs_per_cycle
-    rate = FLOP_PER_MAC / latency_s / TERA if latency_s else 0.0
+    rates = rates_of(
+        cycles=run.cycles,
+        clock_mhz=clock_mhz,
+        energy_j=energy_j,
+        macs=plan.macs,
+        effective_macs=all_of(costs.effective_macs),
+        executed_macs=all_of(costs.executed_macs),
+        peak_macs_per_cycle=costs.peak_macs_per_cycle,
+    )
     return {
-        "cycles": run.cycles,
-        "latency_s": latency_s,
-        "energy_j": energy_j,
+        **rates,
         "area_mm2": prices.area_mm2,
-        "power_w": energy_j / latency_s if latency_s else 0.0,
-        "edp_js": energy_j * latency_s,
-        "macs": plan.macs,
-        "effective_macs": effective,
-        "executed_macs": executed,
-        "utilisation": executed / (run.cycles * peak) if run.cycles and peak else 0.0,
-        "dense_tops": plan.macs * rate,
-        "effective_tops": effective * rate,
-        "peak_tops": peak * clock_mhz * HZ_PER_MHZ * FLOP_PER_MAC / TERA,
         "dram_bytes": all_of(costs.dram_bytes),
         "roofline_cycles": max(
             all_of(costs.compute_bound_cycles), all_of(costs.memory_bound_cycles)
