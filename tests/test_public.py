@@ -61,3 +61,14 @@ def test_what_is_no_trace_machine_or_fidelity_is_told(trace, machine, fidelity, 
     with pytest.raises(CodesignError) as caught:
         codesign.evaluate(trace, machine or codesign.load_arch("sat"), fidelity=fidelity)
     assert str(caught.value) == said
+
+
+def test_a_trace_and_a_machine_fit_a_line_of_a_notebook():
+    import codesign
+
+    trace = codesign.load_workload("gpt2", phase="decode", context=16)
+    assert repr(trace) == (
+        "Trace(gpt2, decode, batch 1, seq 1, context 16: 160 operators, 1.238e+08 MACs, "
+        "1.244e+08 parameters)"
+    )
+    assert repr(codesign.load_arch("h100_sxm")) == "TensorCore(h100_sxm)"

@@ -169,6 +169,10 @@ class Machine(ABC, Generic[S]):
     def __init__(self, spec: S) -> None:
         self.spec: S = spec
 
+    def __repr__(self) -> str:
+        """One line, for notebooks: the family and the name of the file."""
+        return f"{type(self).__name__}({self.spec.name})"
+
     @abstractmethod
     def supports(self, op: Op) -> bool:
         """Whether the machine can run the operator at all."""

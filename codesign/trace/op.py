@@ -274,7 +274,7 @@ def ceil_bytes(elements: int, dtype: str) -> int:
     return -(-elements * numerator // denominator)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trace:
     """A directed acyclic graph of operators in an order in which they can run.
 
@@ -310,6 +310,18 @@ class Trace:
                 raise CodesignError(
                     f"trace {self.name}: a mask is given for {masked!r}, no such operator"
                 )
+
+    def __repr__(self) -> str:
+        """One line, for notebooks: what is run, how large it is, and how sparse."""
+        said = [str(self.meta[key]) for key in ("phase", "sparsity") if key in self.meta]
+        sizes = [
+            f"{key} {self.meta[key]}" for key in ("batch", "seq", "context") if self.meta.get(key)
+        ]
+        what = ", ".join([*said, *sizes])
+        return (
+            f"Trace({self.name}{f', {what}' if what else ''}: {len(self.ops)} operators, "
+            f"{self.macs:.4g} MACs, {self.parameter_count:.4g} parameters)"
+        )
 
     def __iter__(self) -> Iterator[Op]:
         return iter(self.ops)

@@ -242,5 +242,5 @@ def _countable(trace: Trace) -> Trace:
 
 def _count(what: str, given: int, low: int, high: int) -> int:
     if isinstance(given, bool) or not isinstance(given, int) or not low <= given <= high:
-        raise CodesignError(f"{what} is a whole number from {low} to {high}, got {str(given)[:40]}")
+        raise CodesignError(f"{what} is a whole number from {low} to {high}, got {given!r:.40}")
     return given

@@ -84,6 +84,7 @@ def test_any_text_is_a_workload_or_an_error(text: str) -> None:
         ("gpt2", {"image": 224}, "takes no image size"),
         ("bert_base", {"context": 5}, "prefill and decode"),
         ("bert_base", {"seq": 513}, "512 positions, got 513"),
+        ("bert_base", {"batch": "4"}, "batch is a whole number from 1 to 1048576, got '4'"),
         ("gpt2", {"seq": 1025}, "1024 positions"),
         ("gpt2", {"phase": "decode", "context": 1025}, "1024 positions, got 1026"),
         ("gpt2", {"phase": "decode", "seq": 7}, "one token at a time"),
