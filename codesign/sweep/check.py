@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from codesign.arch import families, find_arch, list_archs
 from codesign.config import (
     OVERRIDE,
     CodesignError,
@@ -21,17 +20,9 @@ from codesign.config import (
 )
 from codesign.sweep import accuracy
 from codesign.sweep.design import Base, read_base
-from codesign.sweep.figures import FIGURES
-from codesign.sweep.limits import Limit, contradiction, parse_limit
-from codesign.sweep.parameters import (
-    Found,
-    choice_faults,
-    glob_faults,
-    is_numeric,
-    one_line,
-    path_faults,
-)
-from codesign.sweep.study import ROOTS, Parameter, Study, is_file_name
+from codesign.sweep.faults import faults_of
+from codesign.sweep.parameters import Found
+from codesign.sweep.study import ROOTS, Study
 
 
 def sweep_names() -> list[str]:
@@ -97,7 +88,7 @@ def _overrides(document: Document, assignments: Sequence[str]) -> dict[str, obje
 
 def check_study(study: Study, document: Document) -> Base:
     """A sweep with the files that it names. Raises ConfigError with every fault of its content."""
-    faults = list(_faults(study, document))
+    faults = [_at_its_line(found, document) for found in faults_of(study)]
     if faults:
         raise ConfigError(faults)
     base = read_base(study)
@@ -106,127 +97,10 @@ def check_study(study: Study, document: Document) -> Base:
     return base
 
 
-def _faults(study: Study, document: Document) -> Iterator[Fault]:
-    def fault(
-        path: tuple[str | int, ...], rule: str, value: object = None, suggestion: str | None = None
-    ) -> Fault:
-        line = next(
-            (
-                document.lines[path[:n]]
-                for n in range(len(path), 0, -1)
-                if path[:n] in document.lines
-            ),
-            None,
-        )
-        shown = None if value is None else repr(value)[:80]
-        name = ".".join(map(str, path))
-        return Fault(document.name, line, name, rule, shown, suggestion)
-
-    known = [*FIGURES, *(accuracy.FIGURES if study.accuracy is not None else ())]
-    for name in study.metrics:
-        if name in accuracy.FIGURES and study.accuracy is None:
-            rule = "needs the key accuracy: published, measured or proxy"
-            yield fault(("metrics", name), rule)
-        elif name not in known:
-            near = did_you_mean(name, known)
-            yield fault(
-                ("metrics", name), f"is no figure of a design: {', '.join(known)}", None, near
-            )
-    limits: list[Limit] = []
-    for i, text in enumerate(study.constraints):
-        try:
-            limit = parse_limit(text)
-            limits.append(limit)
-        except CodesignError as error:
-            yield fault(("constraints", i), str(error), text)
-            continue
-        if limit.figure in accuracy.FIGURES and study.accuracy is None:
-            rule = f"{limit.figure} needs the key accuracy: published, measured or proxy"
-            yield fault(("constraints", i), rule)
-        elif limit.figure not in known:
-            near = did_you_mean(limit.figure, known)
-            rule = f"{limit.figure} is no figure of a design"
-            yield fault(("constraints", i), rule, None, near)
-    if both := contradiction(limits):
-        yield fault(("constraints",), f"no design keeps {both[0]} and {both[1]}")
-    if study.output is not None and Path(study.output).is_dir():
-        yield fault(("output",), "is a folder; name a file", study.output)
-    for root, key, given in (
-        ("workload", "name", study.base_workload.name),
-        ("workload", "dtype", study.base_workload.dtype),
-        ("sparsity", "pattern", study.base_sparsity.pattern),
-        ("sparsity", "method", study.base_sparsity.method),
-    ):
-        if given is not None:
-            for found in choice_faults(root, key, Parameter(values=(given,)), study):
-                yield fault((root, key), found[2], found[1], found[3])
-    machines, broken = _machines(study)
-    for wrong in broken:
-        yield fault(wrong[0], wrong[2], wrong[1], wrong[3])
-    taken: dict[str, str] = {}
-    for path, parameter in study.parameters.items():
-        where = ("parameters", path)
-        for each in (path, *parameter.also):
-            place = each.replace(".set.", ".", 1)
-            if place in taken:
-                yield fault(where, f"{each} is set by {taken[place]} as well")
-            taken[place] = path
-            for wrong in path_faults(each, parameter, study, machines):
-                yield fault((*where, *wrong[0]), wrong[2], wrong[1], wrong[3])
-        for other, allowed in parameter.when.items():
-            if other not in study.parameters or other == path:
-                near = did_you_mean(other, [p for p in study.parameters if p != path])
-                yield fault((*where, "when", other), "is no other parameter", None, near)
-            elif (listed := study.parameters[other].values) is not None:
-                for value in allowed:
-                    if value not in listed:
-                        near = did_you_mean(str(value), [str(v) for v in listed])
-                        rule = f"{other} never has this value"
-                        yield fault((*where, "when", other), rule, value, near)
-        if study.method == "grid" and parameter.values is None:
-            yield fault(where, "a grid needs values, not a range; or take method random")
-        if study.method == "cmaes" and not is_numeric(parameter):
-            yield fault(where, "CMA-ES takes numbers only; or take method tpe or nsga2")
-    for wrong in glob_faults(study):
-        yield fault(wrong[0], wrong[2], wrong[1], wrong[3])
-    if study.method == "cmaes" and len(study.metrics) > 1:
-        yield fault(("metrics",), "CMA-ES has one metric; or take method nsga2 or tpe")
-    if study.method != "grid" and study.run_cap is None:
-        yield fault(("method",), f"{study.method} needs run_cap: how many points", study.method)
-    if study.execution.address is not None and study.execution.executor != "ray":
-        yield fault(("execution", "address"), "an address is for the executor ray")
-    if study.execution.executor in ("serial", "thread") and study.execution.memory_bytes:
-        yield fault(
-            ("execution", "memory_bytes"), "only worker processes can be limited: executor process"
-        )
-    order = ("tile", "row", "cycle")
-    if study.promote and order.index(study.promote.fidelity) <= order.index(study.fidelity):
-        rule = f"is no closer than the sweep's own fidelity, {study.fidelity}"
-        yield fault(("promote", "fidelity"), rule, study.promote.fidelity)
-
-
-def _machines(study: Study) -> tuple[dict[str, Document], list[Found]]:
-    """The machine files that a sweep names, and what is wrong with their names and with `set`."""
-    found: dict[str, Document] = {}
-    broken: list[Found] = []
-    chosen = study.parameters.get("arch", study.parameters.get("arch.name"))
-    key = "arch" if "arch" in study.parameters else "arch.name"
-    names: list[tuple[tuple[str | int, ...], object]] = [(("arch",), study.base_arch.name)]
-    if chosen is not None and chosen.values is not None:
-        names = [(("parameters", key, "values", i), v) for i, v in enumerate(chosen.values)]
-    for where, name in names:
-        try:
-            document = load_yaml(find_arch(study.located(str(name))))
-            family = families().get(str(document.data.get("machine")))
-            if family is None:
-                raise CodesignError(f"{name}: no family {document.data.get('machine')!r}")
-            load_spec(family.spec_type, document, study.base_arch.set)
-        except CodesignError as error:
-            shipped_names = [] if is_file_name(str(name)) else [known for known, _ in list_archs()]
-            near = did_you_mean(str(name), shipped_names)
-            broken.append((where, name, one_line(error), near))
-        except OSError as error:
-            broken.append((where, name, str(error.strerror), None))
-        else:
-            found[str(name)] = document
-    return found, broken
+def _at_its_line(found: Found, document: Document) -> Fault:
+    """A fault with the line of its path, or of what stands around it."""
+    path, value, rule, meant = found
+    around = (path[:n] for n in range(len(path), 0, -1))
+    line = next((document.lines[each] for each in around if each in document.lines), None)
+    shown = None if value is None else repr(value)[:80]
+    return Fault(document.name, line, ".".join(map(str, path)), rule, shown, meant)
