@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from codesign.trace.torch_extract import extract_module
 
 _OURS = "codesign"
 _DEFAULT_SEQ = 2048
+_MAIN_INPUTS = ("input_ids", "pixel_values", "input_features", "input_values", "decoder_input_ids")
+"""What models of text, pictures and sound are given."""
 
 
 def extract_hf(
@@ -51,10 +54,21 @@ def extract_hf(
             f"a model of type {stated.model_type!r} has no {error.name!r}, from which its inputs "
             f"in phase {wanted} would be made; let a factory of torch: make the module and inputs"
         ) from None
-    trace, _ = extract_module(
-        module, ((), inputs), name=stated.name, phase="training" if wanted == "training" else
-        "inference", optimizer_name=optimizer, dtype=dtype, assume=assume,
-    )  # fmt: skip
+    try:
+        trace, _ = extract_module(
+            module, ((), inputs), name=stated.name, phase="training" if wanted == "training" else
+            "inference", optimizer_name=optimizer, dtype=dtype, assume=assume,
+        )  # fmt: skip
+    except CodesignError as error:
+        takes = signature(module.forward).parameters
+        more = [name for name in _MAIN_INPUTS if name in takes and name not in inputs]
+        if not more or not isinstance(error.__cause__, TypeError | AttributeError | ValueError):
+            raise
+        raise stated.error(
+            f"a model of type {stated.model_type!r} fails without {' and '.join(more)}, and only "
+            f"{' and '.join(inputs)} is made here; let a factory of torch: make the module and "
+            "inputs"
+        ) from error
     meta: dict[str, str | int | float] = {
         **trace.meta, "source": f"hf:{path}", "phase": wanted, "batch": batch,
     }  # fmt: skip

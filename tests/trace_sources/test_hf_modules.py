@@ -176,3 +176,15 @@ def test_a_model_without_attention_says_that_it_has_no_decode_step_here() -> Non
     stated = HFConfig(Path("test"), {"model_type": "mamba", "num_hidden_layers": 1})
     with pytest.raises(CodesignError, match=r"no 'num_attention_heads'.*let a factory of torch:"):
         extract_hf("test", config=stated, phase="decode", context=8)
+
+
+def test_a_model_of_text_and_pictures_says_what_is_not_made_here() -> None:
+    small = {"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 1}
+    parts = {
+        "text_config": {**small, "vocab_size": 100},
+        "vision_config": {**small, "image_size": 32, "patch_size": 16},
+    }
+    stated = HFConfig(Path("test"), {"model_type": "clip", **parts})
+    wanted = "fails without pixel_values, and only input_ids is made here; let a factory of torch:"
+    with pytest.raises(CodesignError, match=wanted):
+        extract_hf("test", config=stated)
