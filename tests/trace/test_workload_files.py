@@ -158,7 +158,7 @@ rotary: true
         ("name: x\nlayers:\n  - {name: a, gemm: [1, 2, 1e30]}\n", "layers.0.gemm.2"),
         ("name: x\nlayers:\n  - {name: a, gem: [1, 2, 3]}\n", "did you mean 'gemm'"),
         ("name: x\nlayers:\n" + 2 * "  - {name: a, gemm: [1, 1, 1]}\n", "'a'"),
-        ("name: x\nfamily: cnn\nimage: 4\nbody:\n  - {max_pool: 8}\n", "body.0: the map before it is 4 x 4"),
+        ("name: x\nfamily: cnn\nimage: 4\nbody:\n  - {max_pool: 8}\n", "body.0: the map"),
         ("name: x\nfamily: cnn\nimage: 4\nbody:\n  - {residual: [4]}\n", "changes the number"),
         (f"{VIT}patch: 5\nheads: 2\n", "multiple of patch"),
         (f"{VIT}patch: 16\nheads: 3\n", "multiple of heads"),
