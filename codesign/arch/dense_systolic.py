@@ -1,6 +1,4 @@
-"""A dense systolic array with double-buffered scratchpads, and the cycle conventions of two
-simulators.
-"""
+"""A dense systolic array with double-buffered scratchpads, by the conventions of two simulators."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""How a GPU's libraries run a product: forms of operands, tile shapes, and constants of their
-kernels."""
+"""How a GPU's libraries run a product: forms of operands, tile shapes, constants of kernels."""
 
 from __future__ import annotations
 
@@ -56,8 +55,7 @@ class KernelLibrary(Spec):
     by_rows: bool = False
     """Whether blocks of C are taken one row of tiles after the other."""
     sustained: dict[DTypeName, float] = Field(default_factory=dict)
-    """Share of the peak rate at which the board's power allows long runs; absent: by the power
-    model."""
+    """Share of the peak rate that the board's power allows long runs; absent: the power model."""
 
 
 @dataclass(frozen=True, slots=True)

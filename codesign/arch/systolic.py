@@ -394,9 +394,7 @@ class SystolicMachine(CoresMachine[S]):
         return stream.emit(steps, self.link())
 
     def stream(self, op: Op) -> tuple[Stream, str]:
-        """An operator as streamed vector work, and the name of the buffer that it passes
-        through.
-        """
+        """An operator as streamed vector work, and the name of the buffer that it passes."""
         return stream_through(op, VECTOR, self.spec.vector), "vector_buffer"
 
     def components_of_core(self) -> Sequence[Component]:

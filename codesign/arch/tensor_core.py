@@ -1,5 +1,4 @@
-"""GPUs with tensor cores: thread blocks over multiprocessors, dense and 2:4 products, streamed
-kernels.
+"""GPUs with tensor cores: thread blocks over multiprocessors, 2:4 products, streamed kernels.
 
 A kernel is launched, its thread blocks are given to multiprocessors as these become free, and
 DRAM moves its bytes beside them. How long a block takes is in `kernels.tensor_core`;
@@ -285,8 +284,7 @@ class TensorCore(Machine[TensorCoreSpec]):
         return np.concatenate([blocks, moved])
 
     def _block_cycles(self, op: Op, row: Float64, mask: Mask | None, fidelity: Fidelity) -> Int64:
-        """Cycles of what each multiprocessor is given: all full waves at once, then the last
-        one."""
+        """Cycles of what each multiprocessor is given: all full waves at once, then the last."""
         slots = int(self.spec.sm.count)
         resident = max(1, int(row[SERVERS]) // slots)
         if row[TILE_M] == 1 or fidelity is Fidelity.TILE:

@@ -56,8 +56,7 @@ from codesign.kernels.dram_lanes import (
 
 @njit(cache=True, nogil=True, _nrt=False, forceinline=True)
 def _pick_refresh(place, book, clocks, keys, refresh_number, ranks, rule, now):
-    """The next command of a refresh: its command, bank and clock (FAR while an activated request
-    bars it)."""
+    """The next command of a refresh, bank and clock (FAR while an activated request bars it)."""
     banks = len(place) // ranks
     bank = (refresh_number % ranks) * banks
     refresh, close = REFA, PREA

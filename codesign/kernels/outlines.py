@@ -27,8 +27,7 @@ WS, OS, IS = 0, 1, 2
     COMPUTE, AFTER, HEAD, READ, WRITE, TAIL, SELECT, INPUT_WRITE, INPUT_READ, WEIGHT_WRITE,
     WEIGHT_READ, OUTPUT_WRITE, OUTPUT_READ, REGISTER, SELECTED, FIGURES,
 ) = range(16)  # fmt: skip
-"""Columns of an outline: cycles of compute and after it, bytes moved, cycles of the selection, then
-counts of accesses."""
+"""Columns of an outline: cycles of compute, after it, and of the selection; bytes; accesses."""
 
 (
     ELEMENTS, READ_BYTES, WRITE_BYTES, CHUNK_BYTES, CYCLES_PER_ELEMENT, LANES, PIPELINE,

@@ -1,5 +1,4 @@
-"""Time of matrix products on a GPU: every tile shape and split of the reduction is tried, the
-best is kept.
+"""Time of matrix products on a GPU: of all tile shapes and splits of the reduction the best.
 
 All times are cycles of the nominal clock, all rates are per cycle. A board is float64[7]:
 multiprocessors, L2 bytes of one partition, L2 bytes per cycle, DRAM bytes per cycle, DRAM
@@ -172,8 +171,7 @@ def _try(
 
 @njit(cache=True, nogil=True)
 def _try_vector(groups, n, k, board, constants, laws, form, out):
-    """Fill `out` for one row times a matrix: blocks stream rows of B, and no tensor core is
-    used."""
+    """Fill `out` for one row times a matrix: blocks stream rows of B without tensor cores."""
     _, _, l2_rate, dram_rate, _, _, _ = board
     a_size, c_size, b_share, _, kept, _, _ = form
     moved = groups * (k * a_size + n * k * kept * a_size * b_share + n * c_size)

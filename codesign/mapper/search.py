@@ -71,10 +71,8 @@ def search(
     """The best mapping of `budget` simulations, likeliest first, or of all candidates with None.
 
     The machine's own mapping is always among them, so the answer is never worse. Candidates whose
-    lower
-    bound is not below the best found are left out. `every` searches all tile sizes that the
-    machine can
-    list, not only equal parts. Raises CodesignError when these are too many.
+    lower bound is not below the best found are left out. `every` searches all tile sizes that the
+    machine can list, not only equal parts. Raises CodesignError when these are too many.
     """
     default = machine.mappings(op)[0]
     best, least_cost = default, _cost(op, machine, default, sparse, fidelity, objective)
@@ -103,9 +101,7 @@ def search(
 
 
 def _ranked(found: Candidates, floor: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Places in the order in which they are tried: by what the objective likely is, then the
-    bound.
-    """
+    """Places in the order in which they are tried: by the likely objective, then the bound."""
     likely = np.maximum(found.likely_cycles, found.least_cycles)
     scale = np.divide(
         likely, found.least_cycles, out=np.ones(len(found)), where=found.least_cycles > 0

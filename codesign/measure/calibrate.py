@@ -3,8 +3,7 @@
 `python -m codesign.measure.calibrate DIR` reads the CSV files of DIR, does the fits of
 `gpu_calibration.yaml` in their order from round numbers, and writes the constants, each with the
 rows that gave it, into the machine files, `gpu_protocols.yaml`, `gpu_operators.yaml` and
-`gpu_transfer.yaml`. The same
-data give the same files.
+`gpu_transfer.yaml`. The same data give the same files.
 """
 
 from __future__ import annotations

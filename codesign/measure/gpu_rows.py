@@ -129,8 +129,7 @@ def protocols() -> Protocols:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of one origin, board, type, pattern and library; `sizes` is int64[rows, 4]: 1, m, n,
-    k."""
+    """Rows of one origin, board, type, pattern, library; `sizes` is int64[rows, (1, m, n, k)]."""
 
     origin: str
     gpu: str

@@ -77,8 +77,7 @@ def tensor_core(name: str) -> TensorCore | None:
 
 
 def is_calibrated(machine: TensorCore, rows: Rows) -> bool:
-    """Whether the kernels that run the rows, and the rate of their type, were fitted to this
-    board."""
+    """Whether the rows' kernels, and the rate of their type, were fitted to this board."""
     source = machine.spec.source_of(f"{part_of(rows)}.step_cycles")
     kernels = machine.kernels(rows.form, rows.dtype)  # type: ignore[arg-type]
     return source is not None and source.status == "measured" and rows.dtype in kernels.sustained
@@ -98,8 +97,7 @@ def _score(rows: Rows, machine: TensorCore, groups: Sequence[Rows]) -> Scored:
 def _baseline(
     rows: Rows, machine: TensorCore, calibrated: bool, groups: Sequence[Rows]
 ) -> Roofline3:
-    """The roofline fitted to the board's own fitted half, or to another board for one that is
-    unknown."""
+    """The roofline fitted to the board's own fitted half, to another's for an unknown one."""
     if calibrated:
         return fit_roofline(machine, rows)
     for other in groups:

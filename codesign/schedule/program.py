@@ -26,9 +26,7 @@ class Order(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A resource of a machine; `servers` 0 means unlimited (a wire, a pipeline's tail, a
-    marker).
-    """
+    """A resource of a machine; `servers` 0 means unlimited (a wire, a pipeline's tail)."""
 
     name: str
     servers: int = 1
@@ -110,8 +108,7 @@ MARKER = Unit("marker", servers=0)
 
 
 LOAD, SELECT, COMPUTE, FINISH, STORE = range(5)
-"""Stages of a tile: a step depends on steps of its own stage or earlier ones, or on earlier tiles.
-"""
+"""Stages of a tile: a step depends on steps of its own stage, earlier ones, or earlier tiles."""
 _STAGES = 8
 
 
@@ -159,9 +156,7 @@ class Steps:
         action: str = NO_ACTION,
         count: np.ndarray | int = 0,
     ) -> Int64:
-        """Append one step for each entry of `busy_cycles`, at tiles `at`, and return their
-        handles.
-        """
+        """Append one step for each entry of `busy_cycles`, at tiles `at`; returns their handles."""
         busy = np.asarray(busy_cycles, dtype=np.int64)
         size = len(busy)
         self._columns.append(
@@ -179,9 +174,7 @@ class Steps:
         return handles
 
     def depend(self, steps: np.ndarray, on: np.ndarray | int) -> None:
-        """Make each of `steps` wait for the entry of `on` at the same place (a scalar: for all of
-        them).
-        """
+        """Make each of `steps` wait for the entry of `on` at its place, or all for a scalar."""
         steps = np.asarray(steps, dtype=np.int64)
         self._dep_rows.append(steps)
         self._dep_targets.append(_column(on, len(steps)))

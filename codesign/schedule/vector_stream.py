@@ -150,9 +150,7 @@ class Stream:
         return compute[-1:], np.concatenate(stores)
 
     def tally(self, steps: Steps, buffer: str) -> None:
-        """Count what takes no time of its own: transcendental operations and the buffer's
-        accesses.
-        """
+        """Count what takes no time of its own: special operations and accesses of the buffer."""
         op = self.op
         steps.tally(self.special_action, op.elements * op.special_per_element)
         steps.tally(f"{buffer}_read", op.read_bytes + self.write_bytes)

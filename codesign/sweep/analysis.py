@@ -107,9 +107,7 @@ def knee_of(rows: Sequence[Row], study: Study) -> Row | None:
 
 
 def relative_hypervolume(front: Sequence[Row], rows: Sequence[Row], study: Study) -> float:
-    """Share of the box between the best and the worst value of each metric that a front
-    dominates.
-    """
+    """Share of the box between each metric's best and worst value that a front dominates."""
     everything = costs([row.metrics for row in rows if row.error is None], study.metrics)
     everything = everything[np.isfinite(everything).all(axis=1)]
     low, high = everything.min(axis=0), everything.max(axis=0)
@@ -122,9 +120,8 @@ def importance(rows: Sequence[Row], study: Study) -> dict[str, dict[str, float]]
     """Share of each metric's variance that each parameter explains by itself (a first-order index).
 
     The variance of the means over the parameter's values, ranges cut into bins, over the variance
-    of all;
-    of the metric's logarithm where it is positive. Shares need not add up to 1: what is left is
-    interaction.
+    of all; of the metric's logarithm where it is positive. Shares need not add up to 1: what is
+    left is interaction.
     """
     good = [row for row in rows if row.error is None and row.fidelity == study.fidelity]
     shares: dict[str, dict[str, float]] = {}
@@ -172,11 +169,9 @@ def _explained(values: NDArray[np.float64], group: NDArray[np.int64]) -> float:
 def normalised(rows: Sequence[Row], study: Study, budget: str) -> list[dict[str, Any]]:
     """Machines as if each had the same area or power: runs per second over what they take of it.
 
-    As many copies of a machine as the budget holds are assumed to run side by side, each on its
-    own items,
-    with all of their memories and links. Only points that keep the constraints count; the best of
-    each
-    machine stands for it.
+    As many copies of a machine as the budget holds are assumed to run side by side, each on its own
+    items, with all of their memories and links. Only points that keep the constraints count; the
+    best of each machine stands for it.
     """
     figure = "area_mm2" if budget == "area" else "power_w"
     limits = tuple(map(parse_limit, study.constraints))
@@ -247,11 +242,9 @@ def _rest(row: Row, path: str) -> tuple[object, ...]:
 def sensitivity(store: Store, study: Study) -> list[dict[str, Any]]:
     """What halving and doubling each doubtful number does to the order of the points.
 
-    The front and the best other points are evaluated again with one unverified or assumed number
-    of a
-    machine changed in all of them. Returns, for each number, factor and metric, Kendall's tau
-    between the
-    orders and whether the best point is another; those that change most first.
+    The front and the best other points are evaluated again with one unverified or assumed number of
+    a machine changed in all of them. Returns, for each number, factor and metric, Kendall's tau
+    between the orders and whether the best point is another; those that change most first.
     """
     base = stored_base(store, study)
     good = [row for row in store.rows(study.fidelity) if row.error is None]

@@ -108,10 +108,9 @@ class Threads:
 class RayCluster:
     """Tasks of a few points each on a Ray cluster; nothing is read from a shared file system.
 
-    The machine and workload files travel with the tasks. A task whose worker dies is tried again
-    by Ray;
-    when it dies again and again its points are tried one by one, so that one bad point harms no
-    other.
+    The machine and workload files travel with the tasks. A task whose worker dies is tried again by
+    Ray; when it dies again and again its points are tried one by one, so that one bad point harms
+    no other.
     """
 
     def __init__(

@@ -1,6 +1,4 @@
-"""The figures of one design point, equal to those of evaluate(), without a row for each
-operator.
-"""
+"""The figures of one design point, equal to those of evaluate(), without rows of operators."""
 
 from __future__ import annotations
 

@@ -46,9 +46,7 @@ class _Worker:
         self.answered += len(outcomes)
 
     def culprit(self) -> Point | None:
-        """The point in work, taken out of those held; answers of earlier ones may be lost with
-        it.
-        """
+        """The point in work, taken out of those held; answers of earlier ones may be lost."""
         place = int(self.begun.value) - self.answered - 1
         if not 0 <= place < len(self.held):
             return None
@@ -62,8 +60,7 @@ class ProcessPool:
 
     A point in work when its worker dies is tried `retries` times more; one that takes longer than
     `timeout_s` ends with its worker. Both become outcomes with an error, and other points that the
-    worker
-    held are handed out again.
+    worker held are handed out again.
     """
 
     def __init__(

@@ -1,6 +1,4 @@
-"""Which fields of a specification a computation reads, so that its answer serves all that agree on
-them.
-"""
+"""Which fields a computation reads of a specification: its answer serves all that agree on them."""
 
 from __future__ import annotations
 

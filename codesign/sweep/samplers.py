@@ -225,9 +225,7 @@ class Search(Sampler):
 
 
 def _distribution(distributions: Any, parameter: Parameter) -> Any:
-    """Optuna's form of a parameter; listed values by their place, ordered where they are
-    numbers.
-    """
+    """Optuna's form of a parameter; listed values by place, in order where they are numbers."""
     if parameter.values is not None:
         last = len(parameter.values) - 1
         ordered = all(isinstance(v, int | float) for v in parameter.values)

@@ -1,5 +1,4 @@
-"""Does the kernel find the tile and time that the plain model finds, and keep the laws of
-hardware?"""
+"""Does the kernel find the plain model's tile and time, and keep the laws of hardware?"""
 
 from __future__ import annotations
 

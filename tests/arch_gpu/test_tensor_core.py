@@ -1,5 +1,4 @@
-"""Do the GPU machines lower operators to steps that add up, and keep the laws that users rely
-on?"""
+"""Do the GPU machines lower operators to steps that add up, and keep the laws of hardware?"""
 
 from __future__ import annotations
 
