@@ -35,23 +35,41 @@ def tolerate_encodings() -> None:
 _WIDEST = 1000
 
 
-def show(thing: str | Table = "", *, bold: bool = False) -> None:
+def show(thing: str | Table = "", *narrower: Table, bold: bool = False) -> None:
     """Print to standard output; text is never markup.
 
-    A pipe is 80 columns wide, or as wide as the numbers of a table need.
+    A pipe is 80 columns wide, or as wide as the words and the numbers of a table need. A terminal
+    that is too narrow for it gets the first of the `narrower` tables that fits, or the last.
     """
     from rich.console import Console
     from rich.measure import Measurement
     from rich.table import Table
 
     out = Console(markup=False, emoji=False, highlight=False)
-    if isinstance(thing, Table) and not sys.stdout.isatty():
+    if isinstance(thing, Table):
         unbounded = out.options.update(width=_WIDEST)
-        needed = Measurement.get(out, unbounded, thing).minimum
-        out.width = max(out.width, needed)
+        needed = {}
+        for grid in (thing, *narrower):
+            _keep_whole(grid)
+            needed[grid] = Measurement.get(out, unbounded, grid).minimum
+        if sys.stdout.isatty():
+            thing = next((grid for grid in needed if needed[grid] <= out.width), [*needed][-1])
+        else:
+            out.width = max(out.width, needed[thing])
     with out.capture() as captured:
         out.print(thing, style="bold" if bold else None)
     sys.stdout.write("\n".join(line.rstrip() for line in captured.get().split("\n")))
+
+
+def _keep_whole(grid: Table) -> None:
+    """Say how wide columns are that do not wrap: rich measures their longest word alone."""
+    from rich.cells import cell_len
+
+    for column in grid.columns:
+        if column.no_wrap:
+            texts = (str(each) for each in (column.header, *column.cells))
+            lines = (line for text in texts for line in text.splitlines())
+            column.min_width = max(map(cell_len, lines), default=0)
 
 
 def next_step(text: str, *, quiet: bool = False) -> None:

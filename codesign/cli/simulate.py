@@ -112,7 +112,8 @@ def _show(result: Result, sizes: Mapping[str, object], *, per_op: bool, assumpti
     from codesign.cli import tables
 
     show(tables.header(result, sizes), bold=True)
-    show(tables.by_operator(result) if per_op else tables.by_layer(result))
+    rows = tables.by_operator if per_op else tables.by_layer
+    show(*(rows(result, without=columns) for columns in tables.SPARED))
     if phases := tables.by_phase(result):
         show()
         show(phases)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import compress
 from typing import TYPE_CHECKING
 
 from codesign.cli.console import in_unit, table
-from codesign.cli.groups import Group, layer_groups
+from codesign.cli.groups import Group, indented, layer_groups
 from codesign.report import quantities as q
 from codesign.report.study import cycles_by
 from codesign.units import PJ_PER_J
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from codesign.metrics.result import OpResult, Result
 
 BOUND_SHOWN = 0.95
+SPARED: tuple[tuple[str, ...], ...] = ((), ("cycles",), ("cycles", "ops"))
+"""Columns that a terminal loses before names are folded, by how narrow it is."""
 
 
 def header(result: Result, sizes: Mapping[str, object]) -> str:
@@ -29,19 +32,19 @@ def header(result: Result, sizes: Mapping[str, object]) -> str:
     )
 
 
-def by_layer(result: Result) -> Table:
-    """One row for each group of layers."""
+def by_layer(result: Result, *, without: Sequence[str] = ()) -> Table:
+    """One row for each group of layers; those of the same blocks lie under a heading."""
     groups = layer_groups(
         result.ops,
         weight=lambda op: op.cycles,
         likeness=lambda op: (op.kind, op.phase, op.shape, op.pattern),
     )
-    return _rows("layer", groups, result)
+    return _rows("layer", groups, result, without)
 
 
-def by_operator(result: Result) -> Table:
+def by_operator(result: Result, *, without: Sequence[str] = ()) -> Table:
     """One row for each operator."""
-    return _rows("operator", [Group(op.name, (op,)) for op in result.ops], result)
+    return _rows("operator", [Group(op.name, (op,)) for op in result.ops], result, without)
 
 
 def by_phase(result: Result) -> Table | None:
@@ -54,9 +57,13 @@ def by_phase(result: Result) -> Table | None:
     return _rows("phase", [Group(name, tuple(ops)) for name, ops in phases.items()], result)
 
 
-def _rows(what: str, groups: Sequence[Group[OpResult]], result: Result) -> Table:
+def _rows(
+    what: str, groups: Sequence[Group[OpResult]], result: Result, without: Sequence[str] = ()
+) -> Table:
     every = Group("total", result.ops)
     shown = [*groups, every]
+    names = [group.label for group in shown]
+    labels = indented(names) if what == "layer" else [(None, name) for name in names]
     cycles = [sum(op.cycles for op in group.ops) for group in shown]
     s_per_cycle = q.divide(result.latency_s, result.cycles)
     time_unit, times = in_unit([each * s_per_cycle for each in cycles], "s")
@@ -64,32 +71,26 @@ def _rows(what: str, groups: Sequence[Group[OpResult]], result: Result) -> Table
     energy_unit, energies = in_unit(energies_j, "J", 3)
     bytes_moved = [sum(op.dram_bytes for op in group.ops) for group in shown]
     dram_unit, moved = in_unit(bytes_moved, "B", 3)
-    grid = table(
-        what,
-        "ops",
-        "cycles",
-        f"time\n{time_unit}",
-        "time\n%",
-        "used\n%",
-        "bound by",
-        f"energy\n{energy_unit}",
-        f"DRAM\n{dram_unit}",
-    )
-    for group, spent, time, energy, dram in zip(shown, cycles, times, energies, moved, strict=True):
+    heads = (
+        what, "ops", "cycles", f"time\n{time_unit}", "time\n%", "used\n%", "bound by",
+        f"energy\n{energy_unit}", f"DRAM\n{dram_unit}",
+    )  # fmt: skip
+    kept = [head not in without for head in heads]
+    grid = table(*compress(heads, kept))
+    for group, (heading, label), spent, time, energy, dram in zip(
+        shown, labels, cycles, times, energies, moved, strict=True
+    ):
         if group is every:
             grid.add_section()
+        if heading is not None:
+            grid.add_row(heading)
         used = result.utilisation if group is every else _utilisation(group.ops)
-        grid.add_row(
-            group.label,
-            str(len(group.ops)),
-            f"{spent:,}",
-            time,
-            percent(q.divide(spent, result.cycles)),
-            percent(used),
-            bound_by(group.ops),
-            energy,
+        cells = (
+            label, str(len(group.ops)), f"{spent:,}", time,
+            percent(q.divide(spent, result.cycles)), percent(used), bound_by(group.ops), energy,
             dram,
-        )
+        )  # fmt: skip
+        grid.add_row(*compress(cells, kept))
     return grid
 
 
