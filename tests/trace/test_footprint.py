@@ -22,6 +22,10 @@ def test_a_product_needs_its_weights_input_and_result():
     )
 
 
+def test_a_result_that_is_its_own_gradient_is_no_input():
+    assert needs(load_workload("gemm:8,16,32", phase="training")).activations == 2 * (8 * 48)
+
+
 def test_a_model_needs_every_parameter_once_and_tied_ones_too():
     trace = load_workload("gpt2", phase="decode", context=16)
     assert needs(trace).weights == 2 * trace.parameter_count
