@@ -24,6 +24,7 @@ from codesign.sparsity.pattern import parse_pattern
 from codesign.sweep.accuracy import accuracy_of
 from codesign.sweep.design import Base, Point
 from codesign.sweep.figures import FIGURES, Evaluator
+from codesign.sweep.store import compact_json
 from codesign.trace.op import Trace
 from codesign.trace.sparsify import STORED, as_stored, sparsify, without_sparsity
 from codesign.trace.transform import is_change, make_sparse
@@ -44,12 +45,14 @@ class Outcome:
     """Of the machine's file and of what is set in it."""
     trace_fingerprint: str = ""
     version: str = __version__
+    texts: tuple[str, str] | None = None
+    """The point's values and the metrics as JSON, written where the point was evaluated."""
 
     def __reduce__(self) -> tuple[object, ...]:
         """Travels as its fields, which takes a fifth of the time."""
         return Outcome, (
             self.key, self.metrics, self.error, self.duration_s, self.arch_fingerprint,
-            self.trace_fingerprint, self.version,
+            self.trace_fingerprint, self.version, self.texts,
         )  # fmt: skip
 
 
@@ -73,16 +76,18 @@ class Engine:
         """The outcome of a point; whatever goes wrong in it is its error."""
         began = time.perf_counter()
         marks = {"arch_fingerprint": "", "trace_fingerprint": ""}
+        texts: tuple[str, str] | None = None
         try:
-            metrics = self._metrics(point, marks)
-            error = None
+            metrics, error = self._metrics(point, marks), None
+            texts = compact_json(point.values), compact_json(metrics)
         except MemoryError:
             metrics, error = {}, "the point needs more memory than execution.memory_bytes allows"
         except CodesignError as fault:
             metrics, error = {}, str(fault)
         except Exception as fault:
             metrics, error = {}, f"{type(fault).__name__}: {fault}"
-        return Outcome(point.key, metrics, error, time.perf_counter() - began, **marks)
+        spent_s = time.perf_counter() - began
+        return Outcome(point.key, metrics, error, spent_s, **marks, texts=texts)
 
     def _metrics(self, point: Point, marks: dict[str, str]) -> dict[str, float]:
         config = point.config

@@ -14,14 +14,28 @@ def costs(rows: Sequence[Mapping[str, float]], goals: Mapping[str, str]) -> Floa
     """Metrics as a matrix of which less is better, one row for each design; absent ones are
     infinite.
     """
-    table = np.full((len(rows), len(goals)), np.inf)
+    table = np.empty((len(rows), len(goals)))
     for column, (name, goal) in enumerate(goals.items()):
-        sign = 1.0 if goal == "minimize" else -1.0
-        for i, row in enumerate(rows):
-            value = row.get(name)
-            if value is not None and not np.isnan(value):
-                table[i, column] = sign * value
+        found = np.array([row.get(name) for row in rows], dtype=np.float64)
+        table[:, column] = np.where(
+            np.isnan(found), np.inf, found if goal == "minimize" else -found
+        )
     return table
+
+
+def beaten(points: Float, others: Float) -> NDArray[np.bool_]:
+    """Which rows some other row beats: it is nowhere worse and somewhere better.
+
+    >>> beaten(np.array([[1.0, 3.0], [2.0, 3.0]]), np.array([[1.0, 3.0]]))
+    array([False,  True])
+    """
+    none_worse = np.ones((len(points), len(others)), dtype=np.bool_)
+    some_better = np.zeros_like(none_worse)
+    for own, other in zip(points.T, others.T, strict=True):
+        none_worse &= other <= own[:, None]
+        some_better |= other < own[:, None]
+    found: NDArray[np.bool_] = np.any(none_worse & some_better, axis=1)
+    return found
 
 
 def front(points: Float) -> list[int]:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from codesign import __version__
 from codesign.config import CodesignError, fingerprint
 from codesign.sweep.accuracy import source_mark
@@ -17,13 +19,13 @@ from codesign.sweep.design import Base, Designs, Point
 from codesign.sweep.engine import Engine, Outcome
 from codesign.sweep.executors import Executor, make_executor
 from codesign.sweep.limits import Limit, parse_limit, total_violation
-from codesign.sweep.pareto import costs, front
+from codesign.sweep.pareto import beaten, costs, front
 from codesign.sweep.samplers import Sampler, make_sampler
-from codesign.sweep.store import Row, Store
+from codesign.sweep.store import Row, Store, compact_json
 from codesign.sweep.study import Study
 
 _FLUSH_S = 0.25
-_FLUSH_ROWS = 256
+_FLUSH_ROWS = 1024
 _WAIT_S = 0.1
 
 
@@ -181,8 +183,13 @@ class Sweep:
 
     def _keep_front(self, rows: Sequence[Row]) -> None:
         feasible = [row for row in rows if row.error is None and not self._violation(row)]
-        if feasible:
-            known = {row.key: row for row in [*self.progress.front, *feasible]}
+        if not feasible:
+            return
+        table = costs([row.metrics for row in feasible], self._study.metrics)
+        held = costs([row.metrics for row in self.progress.front], self._study.metrics)
+        new = [feasible[i] for i in np.flatnonzero(~beaten(table, held))]
+        if new:
+            known = {row.key: row for row in [*self.progress.front, *new]}
             self.progress.front = front_of(list(known.values()), self._study, ())
 
     def _violation(self, row: Row) -> float:
@@ -209,6 +216,7 @@ class Sweep:
 
 def row_of(point: Point, outcome: Outcome) -> Row:
     """The stored form of a point and its outcome."""
+    values, metrics = outcome.texts or map(compact_json, (point.values, outcome.metrics))
     return Row(
         key=point.key,
         number=point.number,
@@ -222,6 +230,7 @@ def row_of(point: Point, outcome: Outcome) -> Row:
         arch_fingerprint=outcome.arch_fingerprint,
         trace_fingerprint=outcome.trace_fingerprint,
         version=outcome.version,
+        texts=(values, point.text, metrics),
     )
 
 

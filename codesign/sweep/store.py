@@ -8,7 +8,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,8 @@ class Row:
     arch_fingerprint: str
     trace_fingerprint: str
     version: str
+    texts: tuple[str, str, str] | None = field(default=None, repr=False, compare=False)
+    """Values, configuration and metrics as JSON, where that is at hand."""
 
 
 class Store:
@@ -220,10 +222,10 @@ def _meaning(error: sqlite3.Error) -> str:
 
 
 def _packed(row: Row) -> tuple[Any, ...]:
+    texts = row.texts or map(compact_json, (row.values, row.config, row.metrics))
     return (
-        row.key, row.number, row.fidelity, _json(row.values), _json(row.config),
-        _json(row.metrics), row.error, row.seed, row.duration_s, row.arch_fingerprint,
-        row.trace_fingerprint, row.version,
+        row.key, row.number, row.fidelity, *texts, row.error, row.seed, row.duration_s,
+        row.arch_fingerprint, row.trace_fingerprint, row.version,
     )  # fmt: skip
 
 
@@ -234,7 +236,7 @@ def _unpacked(row: Sequence[Any]) -> Row:
     )
 
 
-_json = json.JSONEncoder(separators=(",", ":")).encode
+compact_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def columns(rows: Iterable[Row]) -> tuple[list[str], list[str]]:
