@@ -42,8 +42,12 @@ class Grid(Sampler):
     """Every combination, the last parameter fastest; a sample without replacement if capped."""
 
     def __init__(self, study: Study) -> None:
-        self._lists = {path: _listed(path, p) for path, p in study.parameters.items()}
-        self.size = math.prod(len(values) for values in self._lists.values())
+        lists = {path: _listed(path, p) for path, p in study.parameters.items()}
+        self._strides = list[tuple[str, tuple[Scalar, ...], int]]()
+        self.size = 1
+        for path, values in reversed(lists.items()):
+            self._strides.insert(0, (path, values, self.size))
+            self.size *= len(values)
         cap = self.size if study.run_cap is None else min(self.size, study.run_cap)
         if cap > _MOST_GRID:
             raise CodesignError(f"the grid has {cap:.3g} points; set run_cap")
@@ -58,11 +62,9 @@ class Grid(Sampler):
         return [self._at(int(self._chosen[i])) for i in range(start, self._next)]
 
     def _at(self, index: int) -> Assignment:
-        picked: list[tuple[str, Scalar]] = []
-        for path, values in reversed(self._lists.items()):
-            index, place = divmod(index, len(values))
-            picked.append((path, values[place]))
-        return dict(reversed(picked))
+        return {
+            path: values[index // stride % len(values)] for path, values, stride in self._strides
+        }
 
 
 def _sample(size: int, cap: int, seed: int) -> list[int]:
