@@ -38,8 +38,8 @@ _WIDEST = 1000
 def show(thing: str | Table = "", *narrower: Table, bold: bool = False) -> None:
     """Print to standard output; text is never markup.
 
-    A pipe is 80 columns wide, or as wide as the words and the numbers of a table need. A terminal
-    that is too narrow for it gets the first of the `narrower` tables that fits, or the last.
+    A pipe is 80 columns wide, or as wide as the words of a text or table need: no path is broken.
+    A terminal too narrow for a table gets the first of the `narrower` ones that fits, or the last.
     """
     from rich.console import Console
     from rich.measure import Measurement
@@ -56,6 +56,8 @@ def show(thing: str | Table = "", *narrower: Table, bold: bool = False) -> None:
             thing = next((grid for grid in needed if needed[grid] <= out.width), [*needed][-1])
         else:
             out.width = max(out.width, needed[thing])
+    elif not sys.stdout.isatty():
+        out.width = max(out.width, *map(len, thing.split()), 0)
     with out.capture() as captured:
         out.print(thing, style="bold" if bold else None)
     sys.stdout.write("\n".join(line.rstrip() for line in captured.get().split("\n")))
