@@ -25,6 +25,8 @@ _NEAR = 10.0
 """Logarithmic ranges of a smaller ratio have more ticks in a decade."""
 _CELL_PX = 5.0
 """Points without emphasis that fall into one square of this size and look alike share a mark."""
+_MARGIN = 0.06
+"""Part of an axis that stays free beyond its smallest and its largest value, room for marks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +82,10 @@ def _scale(values: Sequence[float], axis: Axis, count: int) -> _Scale:
     if low == high:
         low, high = (low * 0.5, low * 1.5) if low > 0 else (low - 1, high + 1)
     if logarithmic:
-        low, high = low / 1.15, high * 1.15
+        margin = (high / low) ** _MARGIN
+        low, high = low / margin, high * margin
     else:
-        margin = (high - low) * 0.06
+        margin = (high - low) * _MARGIN
         low, high = (low if low == 0 else low - margin), high + margin
     prefix, unit = (
         (1.0, axis.unit) if axis.unit in ("%", "mm²", "") else q.si_scale(high, axis.unit)
@@ -133,8 +136,8 @@ def scatter(
     def draw(width: int) -> tuple[float, list[str]]:
         present = sorted({s.kind for s in spots})
         named = [(kinds[k], k) for k in present] if len(present) > 1 else []
-        top, parts = legend(named, width, 0, marks=True) if named else (4.0, [])
-        left, bottom, right = 64.0, 44.0, 14.0
+        title_y, parts = legend(named, width, 0, marks=True) if named else (4.0, [])
+        top, left, bottom, right = title_y + 22.0, 64.0, 44.0, 14.0
         room = width - left - right
         height = min(380.0, 0.9 * room)
         across = _scale([s.x for s in spots], x, max(3, int(room // 95)))
@@ -155,7 +158,7 @@ def scatter(
             parts.append(line(left, at, left + room, at))
             parts.append(label(left - 6, at + 4, text, "mu en"))
         parts.append(label(left, top + height + 35, _named(x, across), "mu"))
-        parts.append(label(left + 6, top + 14, _named(y, up), "mu ha"))
+        parts.append(label(left, title_y + 12, _named(y, up), "mu"))
         for i, level in enumerate(levels):
             parts.append(line(left, py(level), left + room, py(level), "rf" + " da" * (i > 0)))
         for joined in lines:

@@ -10,6 +10,7 @@ import pytest
 from codesign.metrics.result import Result
 from codesign.report import figures, quantities, sections
 from codesign.report.figures import Column, Lane, Point
+from codesign.report.scatter import Axis, Spot, scatter
 from codesign.report.stacks import Stack, stacked
 from codesign.report.study import study
 from codesign.report.svg import Figure, text_px
@@ -240,3 +241,26 @@ def test_nothing_to_draw_is_drawn_as_nothing() -> None:
         for svg in drawings(figure):
             assert not any(float(rect.attrib["width"]) for rect in rects(svg))
             assert not [e for e in svg.iter() if "o" in e.attrib.get("class", "").split()]
+
+
+@pytest.mark.parametrize("far", [1.5, 40.0, 1e6])
+def test_the_outermost_marks_of_a_scatter_touch_neither_its_frame_nor_a_text(far: float) -> None:
+    spots = [
+        Spot(x, y, i, f"{i}", strong=True)
+        for i, (x, y) in enumerate([(1, 1), (1, far), (far, 1), (far, far)])
+    ]
+    axes = Axis("latency", "s"), Axis("energy", "J")
+    drawn = scatter("front", "t", "d", spots, *axes, kinds=["a", "b", "c", "d"])
+    assert_inside(drawn)
+    for svg in drawings(drawn):
+        lines = [e.attrib["d"] for e in svg.iter(f"{SVG}path") if e.attrib["class"] == "ax"]
+        ends = [tuple(map(float, end.split())) for d in lines for end in d[1:].split("L")]
+        plotted = [p for p in svg.iter(f"{SVG}path") if p.find(f"{SVG}title") is not None]
+        assert len(plotted) == len(spots)
+        for path in plotted:
+            x, y = (float(v) for v in re.findall(r"[\d.]+", path.attrib["transform"]))
+            assert min(e[0] for e in ends) + 8 < x < max(e[0] for e in ends) - 8
+            assert min(e[1] for e in ends) + 8 < y < max(e[1] for e in ends) - 8
+            for text in svg.iter(f"{SVG}text"):
+                if text.attrib["class"] == "mu":
+                    assert abs(float(text.attrib["y"]) - y) > 16
