@@ -28,7 +28,6 @@ from codesign.arch.systolic_parts import (
 from codesign.arch.vector_lanes import finish_on, stream_through
 from codesign.config import CodesignError
 from codesign.schedule.epilogue import NO_EPILOGUE, Epilogue
-from codesign.schedule.estimate import Layout
 from codesign.schedule.fitting import Budget
 from codesign.schedule.folds import (
     Array,
@@ -55,7 +54,7 @@ from codesign.schedule.streaming import (
     emit_outline,
 )
 from codesign.schedule.tiling import TileTable, Tiling, tile_table, transposed
-from codesign.schedule.tilings import quickest_tiling
+from codesign.schedule.tilings import Layout, quickest_tiling
 from codesign.schedule.vector_stream import Stream
 from codesign.trace.op import Op, Phase, ceil_bytes
 

@@ -1,6 +1,6 @@
 """The cheapest tiling of a product that fits double-buffered scratchpads, in one compiled pass.
 
-The definition is schedule/fitting.py with the costs of schedule/estimate.py; the tests hold this
+The definition is schedule/fitting.py with the costs of schedule/tilings.py; the tests hold this
 kernel equal to it, tiling by tiling.
 """
 

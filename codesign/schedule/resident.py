@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from codesign.schedule.banks import BankArray
-from codesign.schedule.estimate import loads
 from codesign.schedule.program import COMPUTE, FINISH, LOAD, SELECT, STORE, Int64, Steps, Unit
 from codesign.schedule.sharing import Part
 from codesign.schedule.streaming import (
@@ -24,7 +23,7 @@ from codesign.schedule.streaming import (
     Operand,
     bytes_of,
 )
-from codesign.schedule.tiling import TileTable, Tiling
+from codesign.schedule.tiling import TileTable, Tiling, passes
 from codesign.schedule.vector_stream import Stream
 from codesign.trace.op import Kind, Op, ceil_bytes
 
@@ -91,7 +90,8 @@ class Layout:
     def cost(self, op: Op, tiling: Tiling) -> tuple[float, float]:
         """Estimated cycles of a core and bytes on its chip's link."""
         array, part, bandwidth = self.array, self.part, self.chip.link.bytes_per_cycle or math.inf
-        times_a, times_b = loads(op, tiling)
+        tiles_m, tiles_n, tiles_k = -(-op.m // tiling.m), -(-op.n // tiling.n), -(-op.k // tiling.k)
+        times_a, times_b = passes(op, tiles_m, tiles_n, tiles_k, tiling.order == "mn")
         a = 0 if self.image or self.chip.resident(op.a_bytes) else op.a_bytes * part.cores
         b = op.b_bytes * self.density * (1 if self.shares_weights else part.cores)
         if self.chip.holds_b(op):
@@ -100,7 +100,6 @@ class Layout:
         blocks = -(-op.m // array.rows) * -(-op.n // array.cols) * op.groups
         kept = min(1.0, self.density) * array.bank_size
         compute = blocks * sets * max(array.gather_cycles, kept)
-        tiles_m, tiles_n, tiles_k = -(-op.m // tiling.m), -(-op.n // tiling.n), -(-op.k // tiling.k)
         moved = a * times_a + b * times_b
         first = a / (tiles_m * tiles_k) + b / (tiles_n * tiles_k)
         sums = tiles_m * tiles_n * (tiles_k - 1) * tiling.m * tiling.n / array.cols

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from codesign.schedule.program import Int64
 from codesign.trace.op import Conv, Op, Phase, window_extent
 
 Bool = NDArray[np.bool_]
+Count = TypeVar("Count", int, Int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,20 @@ class Tiling:
     def swapped(self) -> Tiling:
         """The same tiles of the transposed product."""
         return Tiling(self.n, self.m, self.k, self.groups, self.order[::-1])
+
+
+def passes(op: Op, tiles_m: Count, tiles_n: Count, tiles_k: Count, mn: Any) -> tuple[Count, Count]:
+    """How often the whole of A and of B crosses the link, of one tiling or of many at once.
+
+    The counts of tiles are integers or columns of them; `mn` says, likewise, where the order is
+    "mn". A tile that the next step needs again is not loaded again.
+    """
+    cut_m, cut_n, cut_k = tiles_m > 1, tiles_n > 1, tiles_k > 1
+    a = 1 + (cut_k | cut_m & (mn ^ True)) * (tiles_n - 1)
+    b = 1 + (cut_k | cut_n & mn) * (tiles_m - 1)
+    if op.b_shared:
+        b = b * (1 + (cut_n | cut_k) * (op.groups - 1))
+    return a, b
 
 
 def transposed(op: Op) -> Op:

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from codesign.config import CodesignError
 from codesign.kernels import tilings as kernel
-from codesign.schedule.estimate import Layout
 from codesign.schedule.fitting import (
     SLACK,
     Budget,
@@ -17,12 +16,31 @@ from codesign.schedule.fitting import (
     groups_that_fit,
     row_granule,
 )
+from codesign.schedule.folds import Array
 from codesign.schedule.program import Int64
-from codesign.schedule.tiling import Tiling
+from codesign.schedule.streaming import Link
+from codesign.schedule.tiling import Tiling, passes
 from codesign.trace.op import Op, Phase, ceil_bytes
 from codesign.units import DTYPE_BYTES
 
 Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a product lies on an array: `slots` is the expected cycles of a group of `group` values.
+
+    `holds_sums` is output-stationary, else B stays. Bytes are those of one pass over the operand.
+    """
+
+    array: Array
+    link: Link
+    group: int
+    slots: float
+    a_bytes: int
+    b_bytes: float
+    c_bytes: int
+    holds_sums: bool
 
 
 @dataclass(frozen=True)
@@ -70,7 +88,7 @@ def stored_width(op: Op, density: float) -> float:
 
 
 def quickest_tiling(op: Op, budget: Budget, layout: Layout) -> tuple[float, Tiling] | None:
-    """What `fitting.best_tiling` finds with the costs of `estimate.estimate`, in less time."""
+    """What `fitting.best_tiling` finds with the costs of `estimates`, in less time."""
     array, link = layout.array, layout.link
     integers = np.array(
         (
@@ -100,11 +118,15 @@ def tiling_of(sizes: Int64) -> Tiling:
 
 
 def estimates(op: Op, t: Tilings, layout: Layout) -> tuple[Float, Float]:
-    """Cycles and off-chip bytes of every tiling, those of `estimate.estimate` to the last bit."""
+    """Cycles and off-chip bytes of every tiling, each tile's work and traffic taken as equal.
+
+    The first tile's loads and the last tile's store overlap with nothing. Between them the run
+    takes as long as the slowest of the array, the link, and the busiest double buffer.
+    """
     compute = _held_cycles(op, t, layout)
     tiles_m, tiles_n = -(-op.m // t.m), -(-op.n // t.n)
     tiles_k, tiles_g = -(-op.k // t.k), -(-op.groups // t.groups)
-    times_a, times_b = loads(op, t)
+    times_a, times_b = passes(op, tiles_m, tiles_n, tiles_k, t.mn)
     a_loads = tiles_g * tiles_m * tiles_k * times_a
     b_loads = (1 if op.b_shared else tiles_g) * tiles_n * tiles_k * times_b
     c_stores = tiles_g * tiles_m * tiles_n
@@ -122,19 +144,8 @@ def estimates(op: Op, t: Tilings, layout: Layout) -> tuple[Float, Float]:
     return middle + ends / bandwidth + 2 * latency + result, traffic.astype(np.float64)
 
 
-def loads(op: Op, t: Tilings) -> tuple[Int64, Int64]:
-    """How often the whole of A and of B crosses the link."""
-    tiles_m, tiles_n, tiles_k = -(-op.m // t.m), -(-op.n // t.n), -(-op.k // t.k)
-    a_returns = np.where(t.mn, tiles_k > 1, tiles_m * tiles_k > 1)
-    b_returns = np.where(t.mn, tiles_n * tiles_k > 1, tiles_k > 1)
-    a = np.where(a_returns, tiles_n, 1)
-    b = np.where(b_returns, tiles_m, 1)
-    if op.b_shared:
-        b = np.where(tiles_n * tiles_k > 1, b * op.groups, b)
-    return a, b
-
-
 def _held_cycles(op: Op, t: Tilings, layout: Layout) -> Float:
+    """Cycles for which the tiles hold the array."""
     array, group = layout.array, layout.group
     groups, slots = -(-op.k // group), max(layout.slots, array.feed_slots)
     rows = _edges(op.m, t.m)
@@ -159,6 +170,7 @@ def _held_cycles(op: Op, t: Tilings, layout: Layout) -> Float:
 
 
 def _result_cycles(op: Op, t: Tilings, layout: Layout) -> Int64:
+    """Cycles from the end of a tile's work to its last result."""
     array = layout.array
     cols = min(op.n, array.cols)
     if not layout.holds_sums:
@@ -171,11 +183,13 @@ def _result_cycles(op: Op, t: Tilings, layout: Layout) -> Int64:
 
 
 def _edges(size: int, tile: Int64) -> tuple[tuple[Int64, Int64], tuple[Int64, Int64]]:
+    """Sizes of the whole tiles and of the last one along an axis, each with how many there are."""
     tiles = -(-size // tile)
     return (tile, tiles - 1), (size - (tiles - 1) * tile, np.ones_like(tiles))
 
 
 def _folds(size: int, tile: Int64, block: int) -> Int64:
+    """Folds along an axis when every tile starts a new one."""
     (first, many), (last, _) = _edges(size, tile)
     return np.asarray(many * -(-first // block) + -(-last // block))
 
@@ -201,7 +215,7 @@ def least_cycles(op: Op, t: Tilings, layout: Layout, least_slots: int) -> Float:
 
 def least_bytes(op: Op, t: Tilings, layout: Layout) -> Float:
     """Bytes that a tiling must move: every pass over an operand reads all of it."""
-    a, b = loads(op, t)
+    a, b = passes(op, -(-op.m // t.m), -(-op.n // t.n), -(-op.k // t.k), t.mn)
     return np.asarray(layout.a_bytes * a + layout.b_bytes * b + layout.c_bytes, dtype=np.float64)
 
 

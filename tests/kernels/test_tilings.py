@@ -7,13 +7,13 @@ from functools import partial
 import numpy as np
 import pytest
 
-from codesign.schedule.estimate import Layout, estimate
 from codesign.schedule.fitting import Budget, best_tiling, fitting_tilings
 from codesign.schedule.folds import Array
 from codesign.schedule.streaming import Link
 from codesign.schedule.tiling import Tiling
-from codesign.schedule.tilings import Tilings, estimates, quickest_tiling
+from codesign.schedule.tilings import Layout, Tilings, estimates, quickest_tiling
 from codesign.trace.op import Conv, Kind, Op, Phase
+from tests.reference.tiling_twin import estimate
 
 
 def _op(rng: np.random.Generator) -> Op:

@@ -1,30 +1,10 @@
-"""What a tiling would cost, in closed form and before any step is written."""
+"""What a tiling would cost, one at a time: the definition of the estimates of many at once."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from codesign.schedule.folds import Array
-from codesign.schedule.streaming import Link
-from codesign.schedule.tiling import Tiling
+from codesign.schedule.tiling import Tiling, passes
+from codesign.schedule.tilings import Layout
 from codesign.trace.op import Op
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """How a product lies on an array: `slots` is the expected cycles of a group of `group` values.
-
-    `holds_sums` is output-stationary, else B stays. Bytes are those of one pass over the operand.
-    """
-
-    array: Array
-    link: Link
-    group: int
-    slots: float
-    a_bytes: int
-    b_bytes: float
-    c_bytes: int
-    holds_sums: bool
 
 
 def estimate(op: Op, tiling: Tiling, layout: Layout) -> tuple[float, float]:
@@ -36,7 +16,7 @@ def estimate(op: Op, tiling: Tiling, layout: Layout) -> tuple[float, float]:
     compute = _held_cycles(op, tiling, layout)
     tiles_m, tiles_n = -(-op.m // tiling.m), -(-op.n // tiling.n)
     tiles_k, tiles_g = -(-op.k // tiling.k), -(-op.groups // tiling.groups)
-    times_a, times_b = loads(op, tiling)
+    times_a, times_b = passes(op, tiles_m, tiles_n, tiles_k, tiling.order == "mn")
     a_loads = tiles_g * tiles_m * tiles_k * times_a
     b_loads = (1 if op.b_shared else tiles_g) * tiles_n * tiles_k * times_b
     c_stores = tiles_g * tiles_m * tiles_n
@@ -50,21 +30,6 @@ def estimate(op: Op, tiling: Tiling, layout: Layout) -> tuple[float, float]:
     turns = layout.link.turns(traffic, max(a_loads, b_loads, c_stores), compute, result)
     middle = max(compute, (traffic - ends) / bandwidth, turns)
     return middle + ends / bandwidth + 2 * latency + result, traffic
-
-
-def loads(op: Op, tiling: Tiling) -> tuple[int, int]:
-    """How often the whole of A and of B crosses the link."""
-    tiles_m, tiles_n = -(-op.m // tiling.m), -(-op.n // tiling.n)
-    tiles_k = -(-op.k // tiling.k)
-    if tiling.order == "mn":
-        a = tiles_n if tiles_k > 1 else 1
-        b = tiles_m if tiles_n * tiles_k > 1 else 1
-    else:
-        a = tiles_n if tiles_m * tiles_k > 1 else 1
-        b = tiles_m if tiles_k > 1 else 1
-    if op.b_shared and tiles_n * tiles_k > 1:
-        b *= op.groups
-    return a, b
 
 
 def _held_cycles(op: Op, tiling: Tiling, layout: Layout) -> float:
