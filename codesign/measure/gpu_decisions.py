@@ -14,7 +14,7 @@ from codesign.measure.suite import Group, TableRow
 
 DECISION_BOUND = 0.95
 _NORMAL_95 = 1.96
-_TWINS = ("bf16", "fp16")
+TWINS = ("bf16", "fp16")
 """Types that run at the same rate and move the same bytes."""
 
 
@@ -35,13 +35,13 @@ def decisions(scored: Sequence[Scored]) -> tuple[Group | None, list[TableRow]]:
     rows: list[TableRow] = []
     found: list[Decision] = []
     measured: dict[tuple[str, str, str, tuple[int, ...]], bool] = {}
-    for dense, sparse, at_dense, at_sparse in _pairs(scored):
+    for dense, sparse, at_dense, at_sparse in both_ways(scored):
         one = decide(_times(dense, at_dense), _times(sparse, at_sparse))
+        simulated, faster = speedups(dense, sparse, at_dense, at_sparse)
         found.append(one)
-        wins = sparse.rows.latency_us[at_sparse] < dense.rows.latency_us[at_dense]
         kind = (dense.rows.origin, dense.rows.gpu, dense.rows.dtype)
         sizes = [tuple(size) for size in dense.rows.sizes[at_dense].tolist()]
-        measured.update({(*kind, size): bool(w) for size, w in zip(sizes, wins, strict=True)})
+        measured.update({(*kind, size): bool(f > 1) for size, f in zip(sizes, faster, strict=True)})
         low, high = interval(one.right, one.shapes)
         rows.append(
             {
@@ -52,6 +52,7 @@ def decisions(scored: Sequence[Scored]) -> tuple[Group | None, list[TableRow]]:
                 "at least": low,
                 "at most": high,
                 "roofline-3 right": one.baseline_right / one.shapes,
+                "speed-up error": float(np.abs(simulated / faster - 1).mean()),
                 "within 5 %": one.contested,
                 "of them right": one.contested_right,
             }
@@ -78,7 +79,7 @@ def decisions(scored: Sequence[Scored]) -> tuple[Group | None, list[TableRow]]:
     return group, rows
 
 
-def _pairs(scored: Sequence[Scored]) -> Iterator[tuple[Scored, Scored, np.ndarray, np.ndarray]]:
+def both_ways(scored: Sequence[Scored]) -> Iterator[tuple[Scored, Scored, np.ndarray, np.ndarray]]:
     """Dense and 2:4 groups of one board, type and origin, and where their common shapes are."""
     same = ("gpu", "dtype", "origin")
     for dense in scored:
@@ -93,9 +94,19 @@ def _pairs(scored: Sequence[Scored]) -> Iterator[tuple[Scored, Scored, np.ndarra
                 yield dense, sparse, at_dense[keep], at_sparse[keep]
 
 
+def speedups(
+    dense: Scored, sparse: Scored, at_dense: np.ndarray, at_sparse: np.ndarray
+) -> tuple[Float64, Float64]:
+    """Speed-ups of 2:4 over dense, simulated and measured, of rows that `both_ways` pairs."""
+    return (
+        dense.predicted[at_dense] / sparse.predicted[at_sparse],
+        dense.rows.latency_us[at_dense] / sparse.rows.latency_us[at_sparse],
+    )
+
+
 def _agreement(measured: Mapping[tuple[str, str, str, tuple[int, ...]], bool]) -> str:
     """How often two measurements of one decision agree: what noise leaves of any model."""
-    first, second = _TWINS
+    first, second = TWINS
     twice = [
         (wins, measured[origin, gpu, second, size])
         for (origin, gpu, dtype, size), wins in measured.items()
