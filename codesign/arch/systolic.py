@@ -37,7 +37,7 @@ from codesign.schedule.folds import (
     output_stationary,
     weight_stationary,
 )
-from codesign.schedule.product import emit_product, product_outline
+from codesign.schedule.product import TiledProduct
 from codesign.schedule.program import Int64, Program, Steps, Unit
 from codesign.schedule.stepped import step_tiles
 from codesign.schedule.streaming import (
@@ -310,15 +310,10 @@ class SystolicMachine(CoresMachine[S]):
         if finish is not None:
             finish.tally(steps, op, "vector_special", "vector_buffer")
         streamed, stationary = (b, a) if mapping.dataflow == "is" else (a, b)
+        product = TiledProduct(table, cycles, streamed, stationary, macs, results, finish)
         if fidelity is Fidelity.TILE:
-            outline = product_outline(
-                table, cycles, self.link(), streamed, stationary, macs, results, finish
-            )
-            return emit_outline(steps, self.link(), outline)
-        return emit_product(
-            steps, table, cycles, link=self.link(), streamed=streamed, stationary=stationary,
-            macs=macs, results=results, finish=finish,
-        )  # fmt: skip
+            return emit_outline(steps, self.link(), product.outline(self.link()))
+        return product.emit(steps, self.link())
 
     def b_bytes(self, op: Op, table: TileTable, stored: Int64) -> Int64:
         """Bytes of B that each tile loads, from the values that its lanes hold."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from codesign.measure.probes import gemm
 from codesign.schedule.epilogue import Epilogue, Finish
 from codesign.schedule.folds import TileCycles
-from codesign.schedule.product import emit_product, product_outline
+from codesign.schedule.product import TiledProduct
 from codesign.schedule.program import MARKER, NO_ACTION, Program, Steps, Unit
 from codesign.schedule.streaming import (
     ARRAY,
@@ -22,13 +22,13 @@ from codesign.schedule.streaming import (
     STATIONARY_LOAD,
     Link,
     Operand,
-    emit_outline,
 )
 from codesign.schedule.tiling import TileTable, Tiling, tile_table
 from codesign.sim import simulate
 from codesign.trace.op import Kind, Op, Phase
 from codesign.units import DTYPE_BYTES
 from tests.reference import epilogue_twin as twin
+from tests.schedule.made_products import program_of
 
 VECTOR = Unit("vector")
 UNITS = (DRAM, STATIONARY_LOAD, ARRAY, VECTOR)
@@ -102,19 +102,8 @@ class Case:
         a = Operand(table.loads_a, self.sizes[0], True)
         b = Operand(table.loads_b, self.sizes[1], False)
         self.finish.tally(steps, table.op, "special", "buffer")
-        if outline:
-            found = product_outline(
-                table, self.cycles, self.link, a, b, self.macs, finish=self.finish
-            )
-            ends = emit_outline(steps, self.link, found)
-        else:
-            ends = emit_product(
-                steps, table, self.cycles, link=self.link, streamed=a, stationary=b,
-                macs=self.macs, finish=self.finish,
-            )  # fmt: skip
-        program = steps.build(release_after=ends[0], done_after=ends[1])
-        program.check()
-        return program
+        product = TiledProduct(table, self.cycles, a, b, self.macs, finish=self.finish)
+        return program_of(steps, product, self.link, outline=outline)
 
     def listing(self) -> list[Any]:
         """The same, from the reference."""

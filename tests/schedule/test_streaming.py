@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from codesign.arch import load_arch
 from codesign.measure.probes import gemm
 from codesign.schedule.folds import TileCycles
-from codesign.schedule.product import emit_product, product_outline
+from codesign.schedule.product import TiledProduct
 from codesign.schedule.program import Program, Steps, Unit
 from codesign.schedule.streaming import (
     ARRAY,
@@ -32,6 +32,7 @@ from codesign.schedule.tiling import TileTable, Tiling, tile_table
 from codesign.schedule.vector_stream import Stream
 from codesign.sim import simulate
 from codesign.trace.op import Kind, Op, Phase
+from tests.schedule.made_products import program_of
 
 SORTER = Unit("sorter")
 UNITS = (DRAM, STATIONARY_LOAD, ARRAY, SORTER)
@@ -56,13 +57,7 @@ def product_program(
     link, macs = Link(2.0, latency), constant(table, 1)
     a = replace(a, size_bytes=2 * a.size_bytes)
     b = replace(b, size_bytes=2 * b.size_bytes)
-    if outline:
-        ends = emit_outline(steps, link, product_outline(table, cycles, link, a, b, macs))
-    else:
-        ends = emit_product(steps, table, cycles, link=link, streamed=a, stationary=b, macs=macs)
-    program = steps.build(release_after=ends[0], done_after=ends[1])
-    program.check()
-    return program
+    return program_of(steps, TiledProduct(table, cycles, a, b, macs), link, outline=outline)
 
 
 def test_computation_hides_loads_and_stores() -> None:
@@ -122,12 +117,14 @@ def test_a_selection_lies_between_a_load_and_its_use() -> None:
     cycles = TileCycles(0 * one, one, one, 0 * one, one)
     chosen = Selection(SORTER.name, "sort", 9 * one, 4 * one)
     steps = Steps(UNITS, ACTIONS)
-    release, done = emit_product(
-        steps, table, cycles, link=Link(2.0), macs=one,
+    product = TiledProduct(
+        table,
+        cycles,
         streamed=Operand(table.loads_a, 2 * one, True, chosen),
         stationary=Operand(table.loads_b, 2 * one, False),
-    )  # fmt: skip
-    program = steps.build(release_after=release, done_after=done)
+        macs=one,
+    )
+    program = program_of(steps, product, Link(2.0), outline=False)
     assert program.totals()["sort"] == 12
     assert simulate(program).cycles == 2 + 3 * 9 + 2 + 1
 
