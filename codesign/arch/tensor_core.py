@@ -53,6 +53,8 @@ from codesign.trace.sparsify import effective_macs
 from codesign.units import BITS_PER_BYTE, HZ_PER_MHZ, PJ_PER_J, DTypeName, dtype_bits
 
 LAUNCH = Unit("launch")
+MAC_16BIT = "mac_16bit"
+"""MACs of 16 bits that draw as much as those issued: energy goes with the width of operands."""
 _UNPACKED = frozenset({"bitmap", "grouped"})
 """Forms that are stored compressed and multiplied dense."""
 _MASKED = frozenset({"block"})
@@ -90,7 +92,8 @@ class TensorCore(Machine[TensorCoreSpec]):
         "dram.capacity_bytes",
     )  # fmt: skip
     actions: ClassVar[tuple[str, ...]] = (
-        READ_ACTION, DRAM_WRITE, MAC, "l2_read", "shared_read", "vector_alu", "vector_special",
+        READ_ACTION, DRAM_WRITE, MAC, MAC_16BIT, "l2_read", "shared_read", "vector_alu",
+        "vector_special",
     )  # fmt: skip
 
     def bound_by(
@@ -279,6 +282,7 @@ class TensorCore(Machine[TensorCoreSpec]):
         if self.form(op).name in _MASKED or op.conv is not None:
             read = self.compulsory_bytes(op, sparse) - written
         moved = self._emit_traffic(steps, start, read, written)
+        steps.tally(MAC_16BIT, macs * dtype_bits(op.a_dtype) // dtype_bits("fp16"))
         steps.tally("l2_read", int(row[L2_BYTES]))
         steps.tally("shared_read", 2 * int(row[L2_BYTES]))
         return np.concatenate([blocks, moved])
@@ -371,9 +375,13 @@ class TensorCore(Machine[TensorCoreSpec]):
         return 0 if self._continues(op) else super().moved_bytes(op)
 
     def board_energy_pj(self, op: Op, counts: MappingABC[str, int], cycles: int) -> float | None:
-        """Idle power, products at the clock that power allows, and bytes of DRAM at the board."""
+        """Idle power, products at the clock that power allows, and bytes of DRAM at the board.
+
+        Never more than the board's limit in the operator's share of the time.
+        """
         spec = self.spec
-        idle = spec.power.idle_w * PJ_PER_J * cycles / (spec.clock_mhz * HZ_PER_MHZ)
+        pj_per_w = PJ_PER_J * cycles / (spec.clock_mhz * HZ_PER_MHZ)
+        idle = spec.power.idle_w * pj_per_w
         moved = counts.get(READ_ACTION, 0) + counts.get(DRAM_WRITE, 0)
         pj = idle + moved * spec.board_energy.dram_pj_per_byte
         if op.is_matmul:
@@ -382,7 +390,7 @@ class TensorCore(Machine[TensorCoreSpec]):
             mac_pj = spec.power.mac_pj(dtype, sparse=form.name == "2:4")
             clock_mhz = spec.clock_mhz * self.sustained(dtype, form)
             pj += counts.get(MAC, 0) * spec.power.mac_pj_at(mac_pj, clock_mhz)
-        return pj
+        return min(pj, spec.power.limit_w * pj_per_w)
 
     def components(self) -> Sequence[Component]:
         spec = self.spec
@@ -390,7 +398,7 @@ class TensorCore(Machine[TensorCoreSpec]):
         dtype: DTypeName = "fp16" if "fp16" in spec.mma else next(iter(spec.mma))
         return (
             Component(
-                name="tensor cores", kind="mac", actions=(MAC,), dtype=dtype,
+                name="tensor cores", kind="mac", actions=(MAC_16BIT,), dtype=dtype,
                 instances=spec.sm.count * spec.mma.get(dtype, widest),
             ),
             Component(

@@ -18,6 +18,8 @@ from codesign.measure.gpu_transfer import Lent
 from codesign.units import DTypeName
 
 SPLIT = "the half of (n,k) with even md5"
+DEVICE_SHARE = 0.35
+"""Of a MAC's board energy, what its tensor core draws: the most that is under every board's."""
 _LAW = "calibrate.fit_power"
 _PROTOCOL_HEAD = """\
 # How the origins of measured products timed. Written by `python -m codesign.measure.calibrate`:
@@ -81,6 +83,8 @@ def write_machine(path: Path, name: str, found: Calibrated) -> None:
     for key, value in values.items():
         text = re.sub(rf"^(power: .*\b{key}: )[^,}}]+", rf"\g<1>{number(value)}", text, flags=re.M)
     text = _with_source(text, "power.mac_pj_at_1ghz", *_energy_source(name))
+    device_pj = number(law.energy(name) * DEVICE_SHARE)
+    text = re.sub(r"^energy: \{mac_pj: [^,}]+", f"energy: {{mac_pj: {device_pj}", text, flags=re.M)
     shared = f"{_LAW} to large products of all calibrated boards; {SPLIT}"
     for key in ("power.exponent", "power.sparse_factor"):
         text = _with_source(text, key, "measured", shared)
