@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -41,10 +42,9 @@ BOARDS = {
     "H100-80GB": "h100_sxm",
     "H200-SXM": "h200",
     "H200": "h200",
-    "B200-SXM": "b200",
-    "RTX-A6000": "a6000",
 }
 """Machine files of boards whose name in the data is not theirs, or that the origin states half."""
+_BRANDS = ("nvidia", "geforce", "tesla", "quadro")
 _SHAPE_LIMIT = 1 << 24
 
 
@@ -223,18 +223,23 @@ def origin(source: str) -> str:
 def machine_name(gpu: str) -> str | None:
     """The machine file of a board; None where none is shipped.
 
+    What follows a shipped name (memory, form factor) is passed over, and so are brands before it.
+
     >>> machine_name("RTX-4090"), machine_name("A100-PCIe-80GB"), machine_name("Z80")
     ('rtx4090', 'a100_pcie_80gb', None)
+    >>> machine_name("NVIDIA L40S"), machine_name("GB200-NVL72"), machine_name("A4500")
+    ('l40s', 'gb200', None)
     """
     if gpu in BOARDS:
         return BOARDS[gpu]
     known = {name.replace("_", ""): name for name, _ in list_archs()}
-    plain = gpu.lower().replace("-", "").replace("_", "").replace(" ", "")
-    for candidate in (plain, plain.removesuffix("80gb"), plain.removesuffix("sxm")):
-        if candidate in known:
-            return known[candidate]
-    near = [name for key, name in known.items() if plain.startswith(key)]
-    return near[0] if near else None
+    words = [word for word in re.split(r"[-_ ]+", gpu.lower()) if word not in _BRANDS]
+    if words[:1] == ["rtx"] and "".join(words[:2]) not in known:
+        words = words[1:]
+    for count in range(len(words), 0, -1):
+        if (found := known.get("".join(words[:count]))) is not None:
+            return found
+    return None
 
 
 def predict(machine: TensorCore, rows: Rows, protocol: Protocol) -> Float64:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -99,6 +100,22 @@ class Process(Spec):
     machines: tuple[str, ...]
 
 
+class ClaimedProcess(Spec):
+    """Machines whose MACs take an energy that is fitted to published rates of some boards.
+
+    The rates are those of `gpu_board_claims.yaml`, of all its sources or of some.
+    """
+
+    start: float = Field(gt=0)
+    machines: tuple[str, ...]
+    boards: tuple[str, ...]
+    sources: tuple[str, ...] = ()
+
+    def has(self, gpu: str, source: str) -> bool:
+        """Whether rates of a board, from a source, are fitted to."""
+        return gpu in self.boards and (not self.sources or source in self.sources)
+
+
 class DerivedProcess(Spec):
     """Machines whose MACs take the energy of another process times a factor."""
 
@@ -119,13 +136,22 @@ class Calibration(Spec):
     protocols: tuple[ProtocolRows, ...]
     streams: StreamRows
     processes: dict[str, Process]
+    claimed_processes: dict[str, ClaimedProcess]
     derived_processes: dict[str, DerivedProcess]
     same_chip: dict[Part, dict[str, str]]
 
     def process_of(self, machine: str) -> str | None:
-        """The process of a machine whose energy is fitted."""
-        found = [name for name, one in self.processes.items() if machine in one.machines]
-        return found[0] if found else None
+        """The process of a machine whose energy is fitted to rows of calibrated boards."""
+        return _process(self.processes, machine)
+
+    def claimed_process_of(self, machine: str) -> str | None:
+        """The process of a machine whose energy is fitted to published rates."""
+        return _process(self.claimed_processes, machine)
+
+
+def _process(plan: Mapping[str, Process | ClaimedProcess], machine: str) -> str | None:
+    found = [name for name, one in plan.items() if machine in one.machines]
+    return found[0] if found else None
 
 
 @cache
