@@ -167,12 +167,19 @@ def kinds_of(shape, book):
 
 
 @njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+def _column_key(keys, queue, chosen, bank):
+    """The key of a bank's next RD or WR: its activated request, or a hit of the chosen queue."""
+    q, b = np.uintp(queue), np.uintp(bank)
+    key = keys[q, np.uintp(ACTIVATED), b]
+    return min(key, keys[q, np.uintp(HIT), b]) if chosen == queue else key
+
+
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
 def _pick_in_rank(kinds, clocks, keys, in_rank, chosen, rank, best, now):
     """The keys that `pick` finds, `best` so far, with those of one rank."""
     ranks, banks, read, write, act, pre, column_bus, row_bus = kinds
     column, row = best
     q, buses = np.uintp(chosen), np.uintp(clocks.shape[1] - 1)
-    reads, writes = np.uintp(READS), np.uintp(WRITES)
     activated_writes = in_rank[np.uintp(ACTIVE + WRITES), rank]
     if in_rank[q, rank] + in_rank[np.uintp(ACTIVE + READS), rank] + activated_writes > 0:
         column_free = max(now, clocks[column_bus, buses])
@@ -185,9 +192,7 @@ def _pick_in_rank(kinds, clocks, keys, in_rank, chosen, rank, best, now):
         for i in range(banks):
             b = first + i
             wait = max(clocks[read, b] - now, read_wait)
-            key = keys[reads, np.uintp(ACTIVATED), b]
-            if chosen == READS:
-                key = min(key, keys[q, np.uintp(HIT), b])
+            key = _column_key(keys, READS, chosen, b)
             column = min(column, key + (wait << WAIT_SHIFT))
             wait = max(clocks[act, b] - now, act_wait)
             row = min(row, keys[q, np.uintp(OPENING), b] + (wait << WAIT_SHIFT))
@@ -198,9 +203,7 @@ def _pick_in_rank(kinds, clocks, keys, in_rank, chosen, rank, best, now):
             for i in range(banks):
                 b = first + i
                 wait = max(clocks[write, b] - now, write_wait)
-                key = keys[writes, np.uintp(ACTIVATED), b]
-                if chosen == WRITES:
-                    key = min(key, keys[q, np.uintp(HIT), b])
+                key = _column_key(keys, WRITES, chosen, b)
                 column = min(column, key + (wait << WAIT_SHIFT))
     return column, row
 
