@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -23,12 +24,14 @@ from codesign.measure.validate_gpu import transferred
 
 FILE = Path(__file__).with_name("gpu_trust.yaml")
 _DIGITS = 3
+_TAIL = 0.1
 _Kind = tuple[str, str, str]
 """Machine, data type and pattern."""
 _HEAD = """\
-# How far simulated speed-ups of a pattern over dense are from measured ones, in the mean, and how
-# often the faster of the two is named. Written by `python -m codesign.measure.gpu_trust DIR`, over
-# products that no constant of the board was fitted on; without machine: boards treated as unknown.
+# How far simulated speed-ups of a pattern over dense are from measured ones (mean error; least and
+# most: eight in ten of measured / simulated lie between) and how often the faster of the two is
+# named. Written by `python -m codesign.measure.gpu_trust DIR`, over products that no constant of
+# the board was fitted on; without machine: boards treated as unknown.
 standings:
 """
 
@@ -45,6 +48,8 @@ class Standing(Spec):
     products: int = Field(ge=1)
     right: int = Field(ge=0, description="products whose faster way was named")
     error: float = Field(ge=0, description="mean of |simulated / measured speed-up - 1|")
+    least: float = Field(gt=0, description="measured over simulated: a tenth is below")
+    most: float = Field(gt=0, description="measured over simulated: a tenth is above")
 
 
 class Standings(Spec):
@@ -109,8 +114,14 @@ def _by_rows(key: _Kind, found: Float64) -> Iterator[Standing]:
                 machine=machine, dtype=dtype, pattern=pattern, least_rows=int(rows.min()),
                 most_rows=int(rows.max()), products=len(rows),
                 right=int(((simulated > 1) == (measured > 1)).sum()),
-                error=float(f"{np.abs(simulated / measured - 1).mean():.{_DIGITS}g}"),
+                error=_short(np.abs(simulated / measured - 1).mean()),
+                least=_short(np.quantile(measured / simulated, _TAIL)),
+                most=_short(np.quantile(measured / simulated, 1 - _TAIL)),
             )  # fmt: skip
+
+
+def _short(value: np.floating[Any]) -> float:
+    return float(f"{value:.{_DIGITS}g}")
 
 
 def as_yaml(found: Standings) -> str:

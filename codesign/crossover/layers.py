@@ -1,0 +1,105 @@
+"""Which layers of a model gain from sparsity, and what it gains where the others stay dense."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from codesign.arch.base import AnyMachine
+from codesign.crossover.curve import Curve
+from codesign.evaluate import evaluate
+from codesign.metrics.result import OpResult, Result
+from codesign.trace.op import Trace
+
+
+@dataclass(frozen=True)
+class Gain:
+    """The layers that a glob names: their speed-up and their share of the dense time, by size."""
+
+    where: str
+    speedups: tuple[float, ...]
+    shares: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """A size at which some layers lose: what to keep dense, and the speed-up that it gives."""
+
+    size: int
+    dense: tuple[str, ...]
+    """Globs of the layers that lose."""
+    sparse: tuple[str, ...]
+    """Globs of the others, as --where takes them; empty where every layer loses."""
+    speedup: float
+    """Of the model with only the others sparse, simulated."""
+
+
+def gains(curve: Curve) -> tuple[Gain, ...]:
+    """A row for each kind of layer that sparsity changes, in the order of the model.
+
+    Layers whose paths differ in numbers alone are one kind. A layer's time is the cycles by which
+    its operators moved the end of the run.
+    """
+    at = [(_by_kind(point.dense), _by_kind(point.sparse), point.dense) for point in curve.points]
+    kinds = dict.fromkeys(
+        kind for old, new, _ in at for kind in new if _works(old.get(kind)) != _works(new[kind])
+    )
+    return tuple(
+        Gain(
+            kind,
+            tuple(_cycles(old.get(kind)) / max(1, _cycles(new.get(kind))) for old, new, _ in at),
+            tuple(_cycles(old.get(kind)) / max(1, run.cycles) for old, _, run in at),
+        )
+        for kind in kinds
+    )
+
+
+def keepings(
+    curve: Curve,
+    machine: AnyMachine,
+    sparsen: Callable[[int, Sequence[str]], Trace],
+    *,
+    fidelity: str = "row",
+    seed: int = 0,
+) -> tuple[Keeping, ...]:
+    """What to keep dense at each size where some layers lose and the model gains by it.
+
+    `sparsen` gives the trace of a size in which only the layers of some globs are sparse.
+    """
+    rows, found = gains(curve), []
+    for i, point in enumerate(curve.points):
+        losing = tuple(row.where for row in rows if row.speedups[i] < 1)
+        others = tuple(row.where for row in rows if row.speedups[i] >= 1)
+        if not losing:
+            continue
+        speedup = 1.0
+        if others:
+            mixed = evaluate(sparsen(point.size, others), machine, fidelity=fidelity, seed=seed)
+            speedup = point.dense.latency_s / mixed.latency_s
+        if speedup > point.speedup:
+            found.append(Keeping(point.size, losing, others, speedup))
+    return tuple(found)
+
+
+def kind_of(layer: str) -> str:
+    """The glob of a layer and of those that differ from it in numbers alone.
+
+    >>> kind_of("layers.11.mlp.up")
+    'layers.*.mlp.up'
+    """
+    return ".".join("*" if part.isdecimal() else part for part in layer.split("."))
+
+
+def _by_kind(result: Result) -> Mapping[str, list[OpResult]]:
+    found: dict[str, list[OpResult]] = {}
+    for op in result.ops:
+        found.setdefault(kind_of(op.layer or op.name), []).append(op)
+    return found
+
+
+def _works(ops: Iterable[OpResult] | None) -> list[tuple[str, str, int]]:
+    return sorted((op.shape, op.pattern, op.effective_macs) for op in ops or ())
+
+
+def _cycles(ops: Iterable[OpResult] | None) -> int:
+    return sum(op.cycles for op in ops or ())

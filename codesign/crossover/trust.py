@@ -1,0 +1,80 @@
+"""How far a speed-up of one machine, data type and pattern can be trusted, by our validation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from codesign.arch import list_archs, load_arch
+from codesign.arch.base import AnyMachine
+from codesign.arch.tensor_core import TensorCore
+from codesign.measure.gpu_trust import Standing, standings
+from codesign.report.quantities import share
+from codesign.report.validation import Compared, about
+from codesign.trace.op import Trace
+
+EXACT = "difference 0"
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What measurements say of a machine's speed-ups; without `standings` no error is known."""
+
+    calibrated: bool
+    standings: tuple[Standing, ...]
+    """By rising rows of A; of the machine itself, else of boards treated as unknown."""
+    about: str
+    """One line in words."""
+
+    def standing(self, rows: int) -> Standing | None:
+        """What was measured of products with about so many rows of A: the group that holds them,
+        or the next larger one.
+        """
+        fitting = [one for one in self.standings if rows <= one.most_rows]
+        return fitting[0] if fitting else self.standings[-1] if self.standings else None
+
+
+def trust_of(machine: AnyMachine, sparse: Trace) -> Trust:
+    """The trust in speed-ups of a sparse trace on a machine.
+
+    A machine that differs from the shipped file of its name is one that nobody measured.
+    """
+    name = machine.spec.name
+    if not isinstance(machine, TensorCore):
+        return Trust(False, (), f"{name}: {_published(about([machine.spec.machine]))}")
+    kinds = {
+        (op.a_dtype, str(op.b_pattern)) for op in sparse if op.is_matmul and machine.exploits(op)
+    }
+    if len(kinds) != 1:
+        return Trust(False, (), f"{name}: no measured product has this sparsity")
+    ((dtype, pattern),) = kinds
+    own = standings().of(name, dtype, pattern) if is_shipped(machine) else ()
+    found = own or standings().of("", dtype, pattern)
+    if not found:
+        return Trust(False, (), f"{name}: no product of {dtype} in {pattern} was measured on a GPU")
+    alike = "" if found[0].dtype == dtype else f", which runs as {found[0].dtype}"
+    if own:
+        products = sum(one.products for one in own)
+        said = f"calibrated; {products} other products of {dtype}{alike}"
+        return Trust(True, own, f"{name}: {said}")
+    return Trust(False, found, f"{name}: not calibrated in {dtype} {pattern}{alike}; as unknown")
+
+
+def is_shipped(machine: AnyMachine) -> bool:
+    """Whether a machine is the shipped file of its name, unchanged."""
+    spec = machine.spec
+    shipped = {name for name, _ in list_archs()}
+    return spec.name in shipped and load_arch(spec.name).spec.fingerprint == spec.fingerprint
+
+
+def _published(found: Iterable[Compared]) -> str:
+    """What the suites about a family say, those with a bound first."""
+    inexact = [one for one in found if one.bound != EXACT and one.mean_error is not None]
+    stated = [one for one in inexact if one.bound is not None] or inexact
+    if not stated:
+        return "nothing was measured that would tell how far its speed-ups are off"
+    errors = sorted(one.mean_error or 0.0 for one in stated)
+    suites = ", ".join(dict.fromkeys(one.suite for one in stated))
+    least, most = share(errors[0]), share(errors[-1])
+    between = most if least == most else f"{least.removesuffix(' %')} to {most}"
+    return f"no single product was measured; published figures are {between} off ({suites})"
