@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from codesign.metrics.result import Result
     from codesign.report.cases import Case
     from codesign.trace.op import Trace
+    from codesign.trace.projection import Weights
     from codesign.trace.recipe import Recipe
-    from codesign.trace.sparsify import Weights
 
 
 def read_trace(source: str, size: Size) -> Trace:

@@ -11,8 +11,9 @@ from codesign.config import CodesignError
 from codesign.sparsity.mask import Mask
 from codesign.sparsity.pattern import NM, Pattern, Split, Tiles, Unstructured
 from codesign.trace.op import Kind, Op, Phase, Trace
+from codesign.trace.projection import turned
 from codesign.trace.real_masks import mask_shape, pattern_of
-from codesign.trace.sparsify import Method, turned
+from codesign.trace.sparsify import Method
 
 
 def with_masks(
