@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,9 +10,10 @@ import numpy as np
 from pydantic import Field
 
 from codesign.arch.base import ArchSpec
-from codesign.arch.parts import DramLink, SumDType
+from codesign.arch.parts import Component, DramLink, SumDType
 from codesign.config import Spec
 from codesign.schedule.program import Int64
+from codesign.schedule.streaming import DRAM_READ, DRAM_WRITE, MAC
 from codesign.units import DTypeName
 
 
@@ -81,3 +83,30 @@ def cut(total: Int64, edges: Int64) -> Int64:
     before = np.concatenate([[0], total])
     waves, row = np.divmod(edges, len(total))
     return np.asarray(waves * total[-1] + before[row])
+
+
+def wafer_components(spec: WaferSpec) -> Sequence[Component]:
+    """Cores, their memories, the fabric and the weights' store, as metrics see them."""
+    core, cores = spec.core, spec.fabric.rows * spec.fabric.cols
+    return (
+        Component(
+            name="cores", kind="mac", actions=(MAC,), instances=cores * core.lanes,
+            dtype=spec.mac_dtype, accumulate_dtype=spec.accumulate_dtype,
+        ),
+        Component(
+            name="core vectors", kind="vector", actions=("core_alu", "core_special"),
+            instances=cores, dtype=spec.mac_dtype,
+        ),
+        Component(
+            name="core memories", kind="sram", actions=("sram_read", "sram_write"),
+            instances=cores, capacity_bytes=core.sram_bytes, width_bytes=core.read_bytes_per_cycle,
+        ),
+        Component(
+            name="fabric", kind="command", actions=("fabric",),
+            stated_pj={"fabric": spec.fabric.pj_per_byte_hop},
+        ),
+        Component(
+            name="weight store", kind="dram", actions=(DRAM_READ, DRAM_WRITE),
+            dram_kind=spec.storage.link.kind,
+        ),
+    )  # fmt: skip

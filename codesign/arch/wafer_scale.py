@@ -19,7 +19,7 @@ import numpy as np
 from codesign.arch.base import Fidelity, Machine, Mapping, Sparse
 from codesign.arch.chunked import Chunks, edges, spread
 from codesign.arch.parts import Component
-from codesign.arch.wafer_parts import Layout, WaferSpec, cut
+from codesign.arch.wafer_parts import Layout, WaferSpec, cut, wafer_components
 from codesign.config import CodesignError
 from codesign.kernels.axpy import pace_rows, step_rows
 from codesign.schedule.program import COMPUTE, LOAD, STORE, Int64, Program, Steps, Unit
@@ -381,27 +381,4 @@ class WaferScale(Machine[WaferSpec]):
         return max(1, simple + each * op.special_per_element * core.special_cycles)
 
     def components(self) -> Sequence[Component]:
-        spec, core = self.spec, self.spec.core
-        width = core.read_bytes_per_cycle
-        return (
-            Component(
-                name="cores", kind="mac", actions=(MAC,), instances=self.cores * core.lanes,
-                dtype=spec.mac_dtype, accumulate_dtype=spec.accumulate_dtype,
-            ),
-            Component(
-                name="core vectors", kind="vector", actions=("core_alu", "core_special"),
-                instances=self.cores, dtype=spec.mac_dtype,
-            ),
-            Component(
-                name="core memories", kind="sram", actions=("sram_read", "sram_write"),
-                instances=self.cores, capacity_bytes=core.sram_bytes, width_bytes=width,
-            ),
-            Component(
-                name="fabric", kind="command", actions=("fabric",),
-                stated_pj={"fabric": spec.fabric.pj_per_byte_hop},
-            ),
-            Component(
-                name="weight store", kind="dram", actions=(DRAM_READ, DRAM_WRITE),
-                dram_kind=spec.storage.link.kind,
-            ),
-        )  # fmt: skip
+        return wafer_components(self.spec)
