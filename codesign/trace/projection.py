@@ -1,4 +1,4 @@
-"""Masks from real weights: patterns projected along the reduction of the product that reads them."""
+"""Masks from real weights: a pattern projected along the reduction of each product."""
 
 from __future__ import annotations
 
