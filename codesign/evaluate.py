@@ -152,7 +152,7 @@ def lower(
 ) -> Lowered:
     """Choose a mapping and write an operator's steps; equal operators are lowered once."""
     if not machine.supports(op):
-        raise CodesignError(f"{machine.spec.name} cannot run {op.name} ({op.kind})")
+        raise CodesignError(f"{machine.spec.name} cannot run {op.name} ({machine.refusal(op)})")
     needed = machine.needs_mask(op, fidelity)
     sparse = Sparse(mask if needed or machine.exploits(op) else None)
     if sparse.mask is None and needed:

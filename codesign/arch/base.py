@@ -177,6 +177,10 @@ class Machine(ABC, Generic[S]):
     def supports(self, op: Op) -> bool:
         """Whether the machine can run the operator at all."""
 
+    def refusal(self, op: Op) -> str:
+        """What of an operator that the machine does not support it cannot run."""
+        return str(op.kind)
+
     @abstractmethod
     def exploits(self, op: Op) -> bool:
         """Whether the zeros of the operator's B save work here; if not, it runs dense."""

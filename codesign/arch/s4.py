@@ -74,6 +74,9 @@ class S4(Machine[S4Spec]):
     def supports(self, op: Op) -> bool:
         return op.phase in FORWARD_PHASES
 
+    def refusal(self, op: Op) -> str:
+        return f"{super().refusal(op)} of the phase {op.phase}; it runs inference alone"
+
     def exploits(self, op: Op) -> bool:
         return op.is_matmul and op.weight is not None and not op.b_pattern.is_dense
 

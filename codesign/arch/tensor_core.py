@@ -55,6 +55,8 @@ from codesign.units import BITS_PER_BYTE, HZ_PER_MHZ, PJ_PER_J, DTypeName, dtype
 LAUNCH = Unit("launch")
 MAC_16BIT = "mac_16bit"
 """MACs of 16 bits that draw as much as those issued: energy goes with the width of operands."""
+_SPARSE_DTYPES = frozenset({"tf32", "fp16", "bf16", "fp8", "int8", "int4"})
+"""Types with 2:4 instructions; fp32 is multiplied by scalar lanes."""
 _UNPACKED = frozenset({"bitmap", "grouped"})
 """Forms that are stored compressed and multiplied dense."""
 _MASKED = frozenset({"block"})
@@ -99,15 +101,20 @@ class TensorCore(Machine[TensorCoreSpec]):
     def bound_by(
         self, op: Op, busy_cycles: MappingABC[str, int], span_cycles: int, executed_macs: int
     ) -> str:
-        """The largest share of the time at peak rates; latency if all are small."""
+        """The largest share of the time at peak rates; latency if all are small.
+
+        Products whose sustained rate is under half of the peak are bound by power, not compute.
+        """
         if span_cycles == 0:
             return "latency"
-        ideal = executed_macs / float(self.peak_macs_per_cycle(op)) if op.is_matmul else 0.0
         cycles = {
-            "launch": busy_cycles.get(LAUNCH.name, 0),
-            "memory": busy_cycles.get(DRAM.name, 0),
-            "compute": ideal,
+            "launch": float(busy_cycles.get(LAUNCH.name, 0)),
+            "memory": float(busy_cycles.get(DRAM.name, 0)),
         }
+        if op.is_matmul:
+            held = self.sustained(op.a_dtype, self.form(op))  # type: ignore[arg-type]
+            bound = "power" if 2 * held < 1 else "compute"
+            cycles[bound] = executed_macs / (float(self.peak_macs_per_cycle(op)) * held)
         most = max(cycles, key=lambda name: cycles[name])
         return most if cycles[most] > laws().least_share * span_cycles else "latency"
 
@@ -138,11 +145,15 @@ class TensorCore(Machine[TensorCoreSpec]):
     def supports(self, op: Op) -> bool:
         return not op.is_matmul or op.a_dtype in self.spec.mma
 
+    def refusal(self, op: Op) -> str:
+        return f"{super().refusal(op)} of {op.a_dtype}; it multiplies {', '.join(self.spec.mma)}"
+
     def form(self, op: Op) -> Form:
         """How the operator's B is stored and multiplied."""
         return form_of(
-            op.b_pattern, op.a_dtype, op.b_dtype, sparse_mma=self.spec.sparse is not None
-        )
+            op.b_pattern, op.a_dtype, op.b_dtype,
+            sparse_mma=self.spec.sparse is not None and op.a_dtype in _SPARSE_DTYPES,
+        )  # fmt: skip
 
     def exploits(self, op: Op) -> bool:
         return op.is_matmul and self.form(op) != DENSE_FORM

@@ -13,6 +13,7 @@ from codesign.arch import list_archs, load_arch
 from codesign.arch.base import Fidelity, Mapping, Sparse
 from codesign.arch.gpu_kernels import DENSE_FORM, form_of, laws, sparse_tiles, tile_library
 from codesign.arch.tensor_core import TensorCore
+from codesign.config import CodesignError
 from codesign.evaluate import evaluate
 from codesign.evaluate import lower as lower_op
 from codesign.kernels.tensor_core import SPLITS
@@ -199,6 +200,33 @@ def test_the_power_model_gives_what_the_limit_leaves():
     rate = machine.sustained("fp16") * spec.sm.count * spec.mma["fp16"] * spec.clock_mhz * 1e6
     assert rate * spec.power.mac_pj_at_1ghz * 1e-12 == pytest.approx(400)
     assert load_arch("h200", {**plain, "power.limit_w": 1e6}).sustained("fp16") == 1.0
+
+
+def test_a_kernel_that_power_slows_to_under_half_of_the_peak_is_bound_by_power():
+    bounds = {
+        (name, dtype): evaluate(gemm(4096, 14336, 4096, dtype=dtype), load_arch(name)).bound_by
+        for name, dtype in (("h100_pcie", "fp8"), ("h100_sxm", "fp16"), ("rtx4090", "fp8"))
+    }
+    assert list(bounds.values()) == ["power", "compute", "compute"]
+    assert evaluate(gemm(4, 14336, 4096, dtype="fp8"), load_arch("h100_pcie")).bound_by == "memory"
+
+
+def test_only_types_of_tensor_cores_have_sparse_instructions():
+    machine = load_arch("a6000")
+    for dtype in machine.spec.mma:
+        dense, sparse = (
+            evaluate(gemm(4096, 4096, 4096, p, dtype), machine) for p in ("dense", "2:4")
+        )
+        if dtype == "fp32":
+            assert sparse.cycles == dense.cycles
+            assert sparse.notes == ("2:4 runs dense on a6000",)
+        else:
+            assert sparse.cycles < 0.8 * dense.cycles
+
+
+def test_a_type_that_a_board_lacks_is_named():
+    with pytest.raises(CodesignError, match=r"gemm of fp8; it multiplies fp16, .*int8"):
+        evaluate(gemm(16, 64, 64, dtype="fp8"), load_arch("t4"))
 
 
 def test_narrow_operands_draw_less_and_sparse_ones_more():
