@@ -18,6 +18,7 @@ from codesign.arch import list_archs, load_arch
 from codesign.arch.gpu_kernels import KernelLibrary
 from codesign.arch.tensor_core import TensorCore
 from codesign.config import CodesignError
+from codesign.measure.gpu_claim_fit import fit_claimed
 from codesign.measure.gpu_files import (
     SPLIT,
     Calibrated,
@@ -29,7 +30,7 @@ from codesign.measure.gpu_files import (
 from codesign.measure.gpu_fit import KERNEL_FIELDS, Case, Fit, fit_cases
 from codesign.measure.gpu_operators import OperatorRows, read_operators
 from codesign.measure.gpu_power import PowerLaw, fit_power, start_law
-from codesign.measure.gpu_rows import Protocol, Rows, data_files, read_rows
+from codesign.measure.gpu_rows import Protocol, Protocols, Rows, data_files, read_rows
 from codesign.measure.gpu_settings import (
     PARTS,
     BoardRows,
@@ -66,18 +67,18 @@ def calibrate(groups: Sequence[Rows], operators: Sequence[OperatorRows]) -> Cali
     }
     others = [fit_protocol(one, boards, groups) for one in settings().protocols]
     protocols = _protocols([*boards.values(), *others])
+    timed = (*typical(protocols, law), *protocols)
     rates = {
         case.machine.spec.name: dict(case.kernels.sustained)
         for one, fit in zip(settings().protocols, others, strict=True)
         if one.rates
         for case in fit.cases
     }
-    timed = [o for o in operators if (o.origin, o.gpu) == (streamed.origin, streamed.gpu)]
-    streams = fit_streams(machines[streamed.machine], timed)
+    operated = [o for o in operators if (o.origin, o.gpu) == (streamed.origin, streamed.gpu)]
+    streams = fit_streams(machines[streamed.machine], operated)
     transfers = {name: leave_out(name, boards) for name in sorted({name for name, _ in boards})}
-    return Calibrated(
-        boards, law, families, (*typical(protocols, law), *protocols), rates, transfers, streams
-    )
+    law = fit_claimed(law, families, Protocols(protocols=timed))
+    return Calibrated(boards, law, families, timed, rates, transfers, streams)
 
 
 def fit_board(machine: TensorCore, source: BoardRows, groups: Sequence[Rows]) -> Fit:

@@ -111,6 +111,11 @@ def _energy_source(name: str) -> tuple[str, str]:
     process = plan.process_of(name)
     if process is not None:
         return "measured", f"{_LAW} to large products of calibrated boards in {process}; {SPLIT}"
+    claimed = plan.claimed_process_of(name)
+    if claimed is not None:
+        boards = " and ".join(plan.claimed_processes[claimed].boards)
+        source = f"calibrate.fit_claimed to published rates of {boards}, gpu_board_claims.yaml"
+        return "measured", source
     one = next(d for d in plan.derived_processes.values() if name in d.machines)
     return "derived", f"that of {one.of} times {one.factor}: {one.source}"
 

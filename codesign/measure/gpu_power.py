@@ -27,7 +27,7 @@ class PowerLaw:
     def energy(self, machine: str) -> float:
         """Energy of a 16-bit MAC at 1 GHz of a machine, in pJ."""
         plan = settings()
-        process = plan.process_of(machine)
+        process = plan.process_of(machine) or plan.claimed_process_of(machine)
         if process is not None:
             return self.mac_pj[process]
         one = next(d for d in plan.derived_processes.values() if machine in d.machines)
@@ -63,7 +63,10 @@ def start_law() -> PowerLaw:
     libraries = dict.fromkeys(board.library for board in plan.boards)
     return PowerLaw(
         **plan.start.power,
-        mac_pj={name: one.start for name, one in plan.processes.items()},
+        mac_pj={
+            **{name: one.start for name, one in plan.processes.items()},
+            **{name: one.start for name, one in plan.claimed_processes.items()},
+        },
         bursts=dict.fromkeys(libraries, plan.start.protocol["burst"]),
     )
 
