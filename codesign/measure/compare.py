@@ -9,10 +9,8 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from codesign.measure.gpu_rows import Float64, Rows
+from codesign.measure.gpu_standings import BUCKETS, bucket_name
 from codesign.measure.suite import TableRow
-
-BUCKETS = ((1, 16), (17, 128), (129, 1024), (1025, 1 << 40))
-"""Batch sizes (rows of A) that are told apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +43,6 @@ def errors(predicted: Float64, measured: Float64) -> Errors:
         bias=float(relative.mean()),
         tau=None if tau is None or np.isnan(tau) else tau,
     )
-
-
-def bucket_name(low: int, high: int) -> str:
-    """A range of batch sizes in words.
-
-    >>> bucket_name(17, 128), bucket_name(1025, 1 << 40)
-    ('m 17 to 128', 'm over 1024')
-    """
-    return f"m over {low - 1}" if high == BUCKETS[-1][1] else f"m {low} to {high}"
 
 
 def error_rows(

@@ -10,12 +10,11 @@ import numpy as np
 from codesign.arch.gpu_kernels import Float64
 from codesign.measure.compare import LABEL_NOISE, Decision, decide, paired
 from codesign.measure.gpu_scores import Scored
+from codesign.measure.gpu_standings import TWINS
 from codesign.measure.suite import Group, TableRow
 
 DECISION_BOUND = 0.95
 _NORMAL_95 = 1.96
-TWINS = ("bf16", "fp16")
-"""Types that run at the same rate and move the same bytes."""
 
 
 def interval(right: int, shapes: int) -> tuple[float, float]:

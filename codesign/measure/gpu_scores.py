@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from codesign.measure.gpu_rows import (
     read_rows,
 )
 from codesign.measure.gpu_settings import part_of
+from codesign.measure.gpu_transfer import lent_protocol, transfers, unknown
 from codesign.measure.suite import Group, left_out
 
 
@@ -109,3 +111,37 @@ def _baseline(
         if same and other.gpu != rows.gpu and donor is not None and other.dtype in donor.spec.mma:
             return fit_roofline(donor, other)
     return fit_roofline(machine, rows)
+
+
+def transferred(scored: Sequence[Scored]) -> Iterator[Scored]:
+    """Every calibrated board as if it were unknown: constants of the other boards' rows alone."""
+    for one in scored:
+        lent = transfers().boards.get(one.machine.spec.name)
+        part = part_of(one.rows)
+        if lent is None or part not in lent.kernels or not one.calibrated:
+            continue
+        machine = unknown(one.machine, lent, part)
+        predicted = predict(machine, one.rows, lent_protocol(one.rows, lent))
+        everywhere = np.ones(len(one.rows), dtype=np.bool_)
+        yield Scored(one.rows, machine, predicted, _lent_roofline(one, scored), everywhere, False)
+
+
+def _lent_roofline(one: Scored, scored: Sequence[Scored]) -> Float64:
+    """The baseline of an unknown board: efficiencies of the others, the offset of its own timer.
+
+    Without rows of another board its own efficiencies are taken.
+    """
+    others = [
+        fit_roofline(other.machine, other.rows)
+        for other in scored
+        if other.rows.pattern == one.rows.pattern
+        and other.machine.spec.name != one.machine.spec.name
+        and other.calibrated
+    ]
+    own = fit_roofline(one.machine, one.rows)
+    lent = Roofline3(
+        own.t0_us,
+        median(o.compute for o in others or [own]),
+        median(o.memory for o in others or [own]),
+    )
+    return lent.predict(one.machine, one.rows)

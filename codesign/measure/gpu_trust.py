@@ -7,24 +7,21 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from pydantic import Field
+from numpy.typing import NDArray
 
 from codesign.arch.gpu_kernels import Float64
-from codesign.config import Spec, load_spec
-from codesign.measure.compare import BUCKETS
-from codesign.measure.gpu_decisions import TWINS, both_ways, speedups
-from codesign.measure.gpu_scores import Scored, scored_groups
-from codesign.measure.validate_gpu import transferred
+from codesign.measure.gpu_decisions import both_ways, speedups
+from codesign.measure.gpu_scores import Scored, scored_groups, transferred
+from codesign.measure.gpu_standings import BUCKETS, FILE, Standing, Standings
+from codesign.measure.suite import Group
 
-FILE = Path(__file__).with_name("gpu_trust.yaml")
 _DIGITS = 3
 _TAIL = 0.1
+_Mask = NDArray[np.bool_]
 _Kind = tuple[str, str, str]
 """Machine, data type and pattern."""
 _HEAD = """\
@@ -36,91 +33,121 @@ standings:
 """
 
 
-class Standing(Spec):
-    """Measured products of one board and type, with so many rows of A."""
-
-    machine: str = ""
-    """Empty: all calibrated boards, each with constants of the others."""
-    dtype: str
-    pattern: str
-    least_rows: int = Field(ge=1)
-    most_rows: int = Field(ge=1)
-    products: int = Field(ge=1)
-    right: int = Field(ge=0, description="products whose faster way was named")
-    error: float = Field(ge=0, description="mean of |simulated / measured speed-up - 1|")
-    least: float = Field(gt=0, description="measured over simulated: a tenth is below")
-    most: float = Field(gt=0, description="measured over simulated: a tenth is above")
-
-
-class Standings(Spec):
-    """The content of `gpu_trust.yaml`, by rising rows of A within a board and type."""
-
-    standings: tuple[Standing, ...]
-
-    def of(self, machine: str, dtype: str, pattern: str) -> tuple[Standing, ...]:
-        """Those of a board (empty: an unknown one), type and pattern.
-
-        Where only the other of two types that run alike was measured, those of that one.
-        """
-        for name in (dtype, *(twin for twin in TWINS if dtype in TWINS and twin != dtype)):
-            key = (machine, name, pattern)
-            found = tuple(s for s in self.standings if (s.machine, s.dtype, s.pattern) == key)
-            if found:
-                return found
-        return ()
-
-
-@cache
-def standings() -> Standings:
-    """The file that ships with the package."""
-    return load_spec(Standings, FILE)
-
-
 def standings_of(scored: Sequence[Scored]) -> Standings:
     """What groups of measured rows say of their boards, and of these as if they were unknown."""
     known = _speedups([one for one in scored if one.calibrated])
     lent = _speedups(list(transferred(scored)))
-    types = dict.fromkeys((dtype, pattern) for _, dtype, pattern in lent)
-    pooled = {
-        ("", *kind): np.concatenate([found for key, found in lent.items() if key[1:] == kind], 1)
-        for kind in types
-    }
+    pooled = {("", *kind[1:]): _alike(lent, kind) for kind in lent}
     return Standings(
         standings=tuple(
-            standing
-            for key, found in [*sorted(known.items()), *sorted(pooled.items())]
-            for standing in _by_rows(key, found)
+            _standing(kind, found)
+            for kind, all_rows in [*sorted(known.items()), *sorted(pooled.items())]
+            for found in _by_rows(all_rows)
         )
     )
 
 
 def _speedups(scored: Sequence[Scored]) -> dict[_Kind, Float64]:
-    """Rows of A, simulated and measured speed-up of every product, by board, type and pattern."""
+    """Columns m, n, k, simulated and measured speed-up of every product, by what was measured."""
     found: dict[_Kind, list[Float64]] = {}
     for dense, sparse, at_dense, at_sparse in both_ways(scored):
         key = (dense.machine.spec.name, dense.rows.dtype, sparse.rows.pattern)
-        rows = dense.rows.sizes[at_dense, 1].astype(np.float64)
-        simulated, measured = speedups(dense, sparse, at_dense, at_sparse)
-        found.setdefault(key, []).append(np.stack([rows, simulated, measured]))
-    return {key: np.concatenate(parts, 1) for key, parts in found.items()}
+        both = np.stack(speedups(dense, sparse, at_dense, at_sparse), 1)
+        found.setdefault(key, []).append(np.hstack([dense.rows.sizes[at_dense, 1:], both]))
+    return {key: np.concatenate(parts) for key, parts in found.items()}
 
 
-def _by_rows(key: _Kind, found: Float64) -> Iterator[Standing]:
-    machine, dtype, pattern = key
+def _alike(found: Mapping[_Kind, Float64], kind: _Kind, but: str = "") -> Float64:
+    """Products of all boards but one, of one type and pattern."""
+    parts = [rows for key, rows in found.items() if key[1:] == kind[1:] and key[0] != but]
+    return np.concatenate(parts) if parts else np.empty((0, 5))
+
+
+def _by_rows(found: Float64) -> Iterator[Float64]:
+    """The products of each bucket of batch sizes that has some."""
     for low, high in BUCKETS:
-        rows, simulated, measured = found[:, (low <= found[0]) & (found[0] <= high)]
-        if len(rows):
-            yield Standing(
-                machine=machine, dtype=dtype, pattern=pattern, least_rows=int(rows.min()),
-                most_rows=int(rows.max()), products=len(rows),
-                right=int(((simulated > 1) == (measured > 1)).sum()),
-                error=_short(np.abs(simulated / measured - 1).mean()),
-                least=_short(np.quantile(measured / simulated, _TAIL)),
-                most=_short(np.quantile(measured / simulated, 1 - _TAIL)),
-            )  # fmt: skip
+        here = found[(low <= found[:, 0]) & (found[:, 0] <= high)]
+        if len(here):
+            yield here
 
 
-def _short(value: np.floating[Any]) -> float:
+def _standing(kind: _Kind, found: Float64) -> Standing:
+    machine, dtype, pattern = kind
+    rows, simulated, measured = found[:, 0], found[:, 3], found[:, 4]
+    least, most = _spread(found)
+    return Standing(
+        machine=machine, dtype=dtype, pattern=pattern, least_rows=int(rows.min()),
+        most_rows=int(rows.max()), products=len(rows),
+        right=int(((simulated > 1) == (measured > 1)).sum()),
+        error=_short(np.abs(simulated / measured - 1).mean()),
+        least=_short(least), most=_short(most),
+    )  # fmt: skip
+
+
+def _spread(found: Float64) -> tuple[float, float]:
+    factors = found[:, 4] / found[:, 3]
+    return float(np.quantile(factors, _TAIL)), float(np.quantile(factors, 1 - _TAIL))
+
+
+def called(scored: Sequence[Scored], transfer: Sequence[Scored]) -> list[Group]:
+    """How often the faster way is named right where the spread of errors lets it be named.
+
+    The spread that a product is judged by is of other weights (n, k) of its board or, for boards
+    treated as unknown, of the other boards.
+    """
+    own = _speedups([one for one in scored if one.calibrated])
+    lent = _speedups(transfer)
+    of_other_weights = [
+        (here, here[(here[:, 1:3] != weight).any(1)], (here[:, 1:3] == weight).all(1))
+        for all_rows in own.values()
+        for here in _by_rows(all_rows)
+        for weight in np.unique(here[:, 1:3], axis=0)
+    ]
+    of_other_boards = [
+        (here, others, np.ones(len(here), dtype=np.bool_))
+        for kind, all_rows in lent.items()
+        for here in _by_rows(all_rows)
+        for others in [_same_rows(_alike(lent, kind, but=kind[0]), here)]
+    ]
+    groups = [
+        _called("decision called, by the error of other (n, k)", of_other_weights),
+        _called("decision called, boards as unknown, by the error of the others",
+                of_other_boards),
+    ]  # fmt: skip
+    return [group for group in groups if group is not None]
+
+
+def _same_rows(found: Float64, like: Float64) -> Float64:
+    """The products in the bucket of batch sizes that `like` is of."""
+    low, high = next(b for b in BUCKETS if b[0] <= like[0, 0] <= b[1])
+    return found[(low <= found[:, 0]) & (found[:, 0] <= high)]
+
+
+def _called(name: str, cases: Iterable[tuple[Float64, Float64, _Mask]]) -> Group | None:
+    """Of products here, others that say their error, and which of those here are judged by it."""
+    sure, right = [], []
+    for here, others, judged in cases:
+        if not len(others):
+            continue
+        simulated, measured = here[judged, 3], here[judged, 4]
+        least, most = _spread(others)
+        sure.append(
+            (simulated > 1) & (simulated * least > 1) | (simulated < 1) & (simulated * most < 1)
+        )
+        right.append((simulated > 1) == (measured > 1))
+    if not sure:
+        return None
+    certain, good = np.concatenate(sure), np.concatenate(right)
+    made, hits, all_hits = int(certain.sum()), int((certain & good).sum()), int(good.sum())
+    left = len(good) - made
+    note = (
+        f"{hits} of {made} right ({hits / max(1, made):.1%}); {left} of {len(good)} left open, "
+        f"of which {all_hits - hits} are right ({(all_hits - hits) / max(1, left):.1%})"
+    )
+    return Group(name, made, hits, 0, None, None, True, note)
+
+
+def _short(value: float) -> float:
     return float(f"{value:.{_DIGITS}g}")
 
 

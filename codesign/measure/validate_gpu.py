@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from statistics import median
 
-import numpy as np
-
-from codesign.arch.gpu_kernels import Float64
 from codesign.measure.compare import error_rows, mean_error, weight_rows
 from codesign.measure.gpu_decisions import decisions
 from codesign.measure.gpu_operators import operator_groups
-from codesign.measure.gpu_roofline import Roofline3, fit_roofline
-from codesign.measure.gpu_rows import data_files, predict
-from codesign.measure.gpu_scores import Scored, scored_groups
-from codesign.measure.gpu_settings import part_of
-from codesign.measure.gpu_transfer import lent_protocol, transfers, unknown
+from codesign.measure.gpu_rows import data_files
+from codesign.measure.gpu_scores import Scored, scored_groups, transferred
+from codesign.measure.gpu_trust import called
 from codesign.measure.suite import (
     Group,
     TableRow,
@@ -48,6 +42,7 @@ def run(path: Path | None = None) -> ValidationReport:
     decided, decision_rows = decisions(scored)
     table += decision_rows
     beside += [] if decided is None else [decided]
+    beside += called(scored, transfer)
     return report("gpu", counted, beside, skipped_reason=skipped, table=table)
 
 
@@ -78,40 +73,6 @@ def _table(one: Scored, section: str = "errors by batch") -> Iterator[TableRow]:
 
 def _shapes(one: Scored) -> Iterator[TableRow]:
     yield from weight_rows("single (n, k) that no fit saw", one.rows, one.predicted, one.held)
-
-
-def transferred(scored: Sequence[Scored]) -> Iterator[Scored]:
-    """Every calibrated board as if it were unknown: constants of the other boards' rows alone."""
-    for one in scored:
-        lent = transfers().boards.get(one.machine.spec.name)
-        part = part_of(one.rows)
-        if lent is None or part not in lent.kernels or not one.calibrated:
-            continue
-        machine = unknown(one.machine, lent, part)
-        predicted = predict(machine, one.rows, lent_protocol(one.rows, lent))
-        everywhere = np.ones(len(one.rows), dtype=np.bool_)
-        yield Scored(one.rows, machine, predicted, _lent_roofline(one, scored), everywhere, False)
-
-
-def _lent_roofline(one: Scored, scored: Sequence[Scored]) -> Float64:
-    """The baseline of an unknown board: efficiencies of the others, the offset of its own timer.
-
-    Without rows of another board its own efficiencies are taken.
-    """
-    others = [
-        fit_roofline(other.machine, other.rows)
-        for other in scored
-        if other.rows.pattern == one.rows.pattern
-        and other.machine.spec.name != one.machine.spec.name
-        and other.calibrated
-    ]
-    own = fit_roofline(one.machine, one.rows)
-    lent = Roofline3(
-        own.t0_us,
-        median(o.compute for o in others or [own]),
-        median(o.memory for o in others or [own]),
-    )
-    return lent.predict(one.machine, one.rows)
 
 
 def _transfer_groups(transfer: Sequence[Scored]) -> list[Group]:
