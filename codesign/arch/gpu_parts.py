@@ -68,6 +68,21 @@ class Power(Spec):
         return float(mac_pj * (clock_mhz / MHZ_PER_GHZ) ** self.exponent)
 
 
+class MeasuredAs(Spec):
+    """The board on which sustained rates were measured."""
+
+    limit_w: float = Field(gt=0)
+    clock_mhz: float = Field(gt=0)
+    sm_count: int = Field(ge=1)
+    mma: dict[DTypeName, int]
+
+    def share(self, power: Power, mac_pj: float, dtype: DTypeName) -> float:
+        """`Power.share` of that board."""
+        macs_per_cycle = self.sm_count * self.mma[dtype]
+        limited = power.model_copy(update={"limit_w": self.limit_w})
+        return limited.share(mac_pj, macs_per_cycle, self.clock_mhz)
+
+
 class Launches(Spec):
     """Time of a kernel that does nothing."""
 

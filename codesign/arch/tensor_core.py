@@ -73,6 +73,8 @@ class TensorCoreSpec(ArchSpec):
     l2: gpu_parts.SecondLevel
     dram: gpu_parts.BoardMemory
     power: gpu_parts.Power
+    measured_as: gpu_parts.MeasuredAs | None = None
+    """The board whose sustained rates the libraries state; absent: they hold as they are."""
     launch: gpu_parts.Launches
     streams: gpu_parts.Streams
     board_energy: gpu_parts.BoardEnergy
@@ -90,7 +92,7 @@ class TensorCore(Machine[TensorCoreSpec]):
     spec_type = TensorCoreSpec
     sparse_can_lose = True
     acts_beyond_probes = (
-        "dense", "sparse", "sparse_8bit", "power", "l2", "launch.stream_cycles",
+        "dense", "sparse", "sparse_8bit", "power", "measured_as", "l2", "launch.stream_cycles",
         "dram.capacity_bytes",
     )  # fmt: skip
     actions: ClassVar[tuple[str, ...]] = (
@@ -186,13 +188,17 @@ class TensorCore(Machine[TensorCoreSpec]):
         return self.spec.sparse
 
     def sustained(self, dtype: DTypeName, form: Form = DENSE_FORM) -> float:
-        """Share of the peak rate in the long run: as measured, else by the law of `Power.share`."""
-        known = self.kernels(form, dtype).sustained.get(dtype)
-        if known is not None:
-            return known
+        """Share of the peak rate in the long run: as measured, else by the law of `Power.share`.
+
+        The law also says what a measured share becomes on a board that was changed since.
+        """
         spec, power = self.spec, self.spec.power
         mac_pj = power.mac_pj(dtype, sparse=form.name == "2:4")
-        return power.share(mac_pj, spec.sm.count * spec.mma[dtype], spec.clock_mhz)
+        by_law = power.share(mac_pj, spec.sm.count * spec.mma[dtype], spec.clock_mhz)
+        known = self.kernels(form, dtype).sustained.get(dtype)
+        if known is None or spec.measured_as is None:
+            return by_law if known is None else known
+        return min(1.0, known * (by_law / spec.measured_as.share(power, mac_pj, dtype)))
 
     def choose(
         self,

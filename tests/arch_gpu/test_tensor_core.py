@@ -26,6 +26,7 @@ from codesign.trace.sparsify import sparsify
 from codesign.trace.workload import load_workload
 
 GPUS = [name for name, _ in list_archs() if isinstance(load_arch(name), TensorCore)]
+TWO_OF_FOUR = form_of(parse_pattern("2:4"), "fp16", "fp16", sparse_mma=True)
 REQUIRED = {
     "t4", "a100_sxm_40gb", "a100_sxm_80gb", "a100_pcie_80gb", "a6000", "rtx4090", "h100_sxm",
     "h100_pcie", "h200", "b200", "rtx5080",
@@ -202,6 +203,41 @@ def test_the_power_model_gives_what_the_limit_leaves():
     assert load_arch("h200", {**plain, "power.limit_w": 1e6}).sustained("fp16") == 1.0
 
 
+@pytest.mark.parametrize("name", GPUS)
+def test_measured_rates_are_of_the_board_as_it_ships(name):
+    spec = load_arch(name).spec
+    parts = (spec.dense, spec.sparse, spec.sparse_8bit)
+    assert (spec.measured_as is not None) == any(part and part.sustained for part in parts)
+    if spec.measured_as is not None:
+        assert spec.measured_as.model_dump() == {
+            "limit_w": spec.power.limit_w, "clock_mhz": spec.clock_mhz,
+            "sm_count": spec.sm.count, "mma": spec.mma,
+        }  # fmt: skip
+        for part in parts:
+            for dtype, share in part.sustained.items() if part else ():
+                form = DENSE_FORM if part is spec.dense else TWO_OF_FOUR
+                assert load_arch(name).sustained(dtype, form) == share
+
+
+@pytest.mark.parametrize("name", ["rtx4090", "h100_sxm", "a6000"])
+def test_measured_rates_follow_the_limit_and_what_it_is_shared_by(name):
+    spec = load_arch(name).spec
+
+    def rate(**changes):
+        machine = load_arch(name, {k.replace("__", "."): v for k, v in changes.items()})
+        now = machine.spec
+        return machine.sustained("fp16") * now.sm.count * now.mma["fp16"] * now.clock_mhz
+
+    limit_w, count, macs = spec.power.limit_w, spec.sm.count, spec.mma["fp16"]
+    rates = [rate(power__limit_w=limit_w * x) for x in (0.3, 0.5, 0.9, 1, 1.5, 100)]
+    assert rates == sorted(rates)
+    assert rates[0] < rates[1] < 0.95 * rates[3]
+    doubled = rate(sm__count=2 * count)
+    assert rate() < doubled <= 2 * rate()
+    assert rate(mma__fp16=2 * macs) == pytest.approx(doubled)
+    assert rate(clock_mhz=spec.clock_mhz / 3) < rate() <= rate(clock_mhz=spec.clock_mhz * 2)
+
+
 def test_a_kernel_that_power_slows_to_under_half_of_the_peak_is_bound_by_power():
     bounds = {
         (name, dtype): evaluate(gemm(4096, 14336, 4096, dtype=dtype), load_arch(name)).bound_by
@@ -307,11 +343,10 @@ def test_tiles_of_sparse_kernels_are_no_smaller_than_a_sparse_instruction_allows
 
 
 def test_sparse_kernels_without_warp_groups_have_short_pipelines():
-    two_of_four = form_of(parse_pattern("2:4"), "fp16", "fp16", sparse_mma=True)
     for name, short in (("rtx4090", True), ("h100_pcie", False)):
         board = load_arch(name).board
         assert laws().of(DENSE_FORM, board) == laws()
-        found = laws().of(two_of_four, board)
+        found = laws().of(TWO_OF_FOUR, board)
         most = laws().most_sparse_stages
         assert ((found.most_stages, found.most_stages_alone) == (most, most)) is short
         assert (found == laws()) is not short
