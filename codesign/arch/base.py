@@ -210,9 +210,7 @@ class Machine(ABC, Generic[S]):
         return 1
 
     def places(self, op: Op) -> Sequence[Place]:
-        """Where an operator may run: cut over all cores along each axis that allows it, or on any
-        core.
-        """
+        """Where an operator may run: on any core, or cut over all along an axis that allows it."""
         return ()
 
     def confined(self, place: Place) -> Machine[S]:

@@ -1,6 +1,4 @@
-"""Machines of equal cores that share the way off the chip: an operator runs on one core, or is cut
-over all.
-"""
+"""Machines of equal cores with one way off the chip; an operator runs on one core or over all."""
 
 from __future__ import annotations
 

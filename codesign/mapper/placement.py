@@ -17,8 +17,9 @@ CUT = -1
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What an operator takes alone: cycles, those for which it holds the shared link, and energy
-    that does not grow with time.
+    """What an operator takes alone; `joules` is the energy that does not grow with time.
+
+    For `link_cycles` of its cycles it holds the shared link.
     """
 
     cycles: float
@@ -28,8 +29,9 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """An operator to place: what it waits for, its kind of unit, and its costs on one core and cut
-    over all; None where it cannot be cut.
+    """An operator to place: what it waits for, its kind of unit, and what it costs.
+
+    `alone` is on one core, `cut` over all of them; None where it cannot be cut.
     """
 
     deps: tuple[int, ...]
@@ -77,8 +79,9 @@ class _State:
 
 
 class _Model:
-    """Tasks begin in their order, each when its inputs and its units are there, and the link serves
-    them in that order, too.
+    """Tasks begin in their order, each when its inputs and its units are there.
+
+    The link serves them in that order, too.
     """
 
     def __init__(self, tasks: Sequence[Task], cores: int, weights: Weights) -> None:

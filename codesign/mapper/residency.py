@@ -46,8 +46,9 @@ class NetworkPlan:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What a consumer reads of a map: an operand of a product, so many bytes of vector work, or
-    both where that work is fused into the product.
+    """What a consumer reads of a map: an operand of a product, or so many bytes of vector work.
+
+    It is both where that work is fused into the product.
     """
 
     operand: str

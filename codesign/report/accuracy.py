@@ -33,8 +33,9 @@ _HOW = (
 def plot(
     cells: Sequence[Cell], models: Sequence[tuple[str, str]], patterns: Sequence[str]
 ) -> svg.Figure:
-    """Two panels for each model, of methods that train and of those that prune at once: accuracy by
-    pattern and method, bars of one standard deviation, the dense model dashed.
+    """Accuracy by pattern and method, with bars of one standard deviation; the dense model dashed.
+
+    Each model has two panels: of methods that train, and of those that prune at once.
     """
     sparse = [c for c in cells if c.pattern in patterns]
     methods = list(dict.fromkeys(c.method for c in sorted(sparse, key=lambda c: c.method)))

@@ -165,8 +165,9 @@ def shown(given: object) -> str:
 
 
 def telling_parameter(found: Points) -> str | None:
-    """The parameter that gives points their colour: of those with few values, the one that
-    explains most of the first metric.
+    """The parameter that gives points their colour, if any.
+
+    Of those with few values it is the one that explains most of the first metric.
     """
     metric = next(iter(found.study.metrics))
     few = [

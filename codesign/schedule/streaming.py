@@ -51,8 +51,9 @@ class Link:
         )  # fmt: skip
 
     def cycles(self, amount: Int64, *, write: bool = False) -> Int64:
-        """Cycles that the link is held by transfers of `amount` bytes. Raises CodesignError for
-        more than 64 bits count.
+        """Cycles that transfers of `amount` bytes hold the link.
+
+        Raises CodesignError for more than 64 bits count.
         """
         if self.bytes_per_cycle is None:
             return np.zeros_like(amount)
@@ -98,9 +99,7 @@ def share(total: int, parts: int) -> Int64:
 
 @dataclass(frozen=True)
 class Selection:
-    """A unit that data passes on its way: its cycles and what it counts, one entry for each
-    tile.
-    """
+    """A unit that data passes on its way: its cycles and what it counts, tile by tile."""
 
     unit: str
     action: str
@@ -110,9 +109,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Operand:
-    """What a product loads: at which tiles, how many bytes (one entry for each tile), and
-    after what.
-    """
+    """What a product loads: at which tiles, how many bytes of each tile, and after what."""
 
     loads: NDArray[np.bool_]
     size_bytes: Int64
@@ -204,9 +201,7 @@ class Outline:
 
 
 def emit_outline(steps: Steps, link: Link, outline: Outline) -> tuple[Int64, Int64]:
-    """Append the few steps of an outline; return those that free the buffers and those that
-    end it.
-    """
+    """Append the few steps of an outline; return those that free the buffers, those that end it."""
 
     def move(amount: int, action: str, at: int) -> Int64:
         size = np.array([amount], dtype=np.int64)

@@ -43,8 +43,7 @@ def find_sweep(name_or_path: str) -> Path:
 
 
 def read_study(path: Path, assignments: Sequence[str] = ()) -> Base:
-    """A sweep file with assignments `path=value,value` put in, checked, with the files that it
-    names.
+    """A sweep file with assignments `path=value,value` put in, checked, with the files it names.
 
     An assignment whose path is that of a design sets the values of a parameter, any other one sets
     a key of the sweep. Raises ConfigError with every fault.

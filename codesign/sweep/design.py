@@ -45,9 +45,7 @@ class Base:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One design of a sweep: its number in the sweep, its own values, and its whole
-    configuration.
-    """
+    """One design of a sweep: its number there, its own values, and its whole configuration."""
 
     number: int
     values: Values
@@ -116,12 +114,11 @@ class Designs:
         parameters = self.base.study.parameters
         if self._always:
             return {path: values[path] for path in parameters}
-        kept = {
+        return {
             path: values[path]
             for path, parameter in parameters.items()
             if all(values.get(other) in allowed for other, allowed in parameter.when.items())
         }
-        return kept
 
     def point(self, number: int, values: Values, fidelity: str | None = None) -> Point:
         """The design with these values, at the sweep's fidelity or another."""
@@ -158,9 +155,7 @@ _SECTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "sparsity": ("pattern", ("pattern", "where", "method")),
     "mapping": ("mapper", ("mapper", "objective", "budget", "keep_on_chip", "fuse", "place")),
 }  # fmt: skip
-"""What a bare section name stands for, and the keys of the section; other paths go below its
-`set`.
-"""
+"""What a bare section name stands for, and the section's keys; other paths go below its `set`."""
 
 
 def _target(path: str) -> tuple[str, ...]:

@@ -11,9 +11,7 @@ Float = NDArray[np.float64]
 
 
 def costs(rows: Sequence[Mapping[str, float]], goals: Mapping[str, str]) -> Float:
-    """Metrics as a matrix of which less is better, one row for each design; absent ones are
-    infinite.
-    """
+    """Metrics of which less is better, a row for each design; those that it lacks are infinite."""
     table = np.empty((len(rows), len(goals)))
     for column, (name, goal) in enumerate(goals.items()):
         found = np.array([row.get(name) for row in rows], dtype=np.float64)
@@ -42,8 +40,7 @@ def front(points: Float) -> list[int]:
     """Places of the rows that no other row beats, in the order of the first column.
 
     A row beats another if it is nowhere worse and somewhere better; of equal rows the first stays.
-    Rows
-    with an infinite entry are never on a front.
+    Rows with an infinite entry are never on a front.
 
     >>> front(np.array([[1.0, 3.0], [2.0, 2.0], [2.0, 3.0], [3.0, 1.0]]))
     [0, 1, 3]

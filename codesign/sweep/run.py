@@ -1,6 +1,4 @@
-"""A sweep from its first point to its last: ask, evaluate, store, tell; what is stored is not run
-again.
-"""
+"""A sweep from its first point to its last: ask, evaluate what is not stored, store, tell."""
 
 from __future__ import annotations
 
@@ -79,8 +77,9 @@ class Sweep:
         self._number = 0
 
     def run(self) -> Progress:
-        """Evaluate what is not stored; return counts and the front. Interrupted, it saves what it
-        has.
+        """Evaluate what is not stored; return counts and the front.
+
+        Interrupted, it saves what it has.
         """
         sampler = make_sampler(self._study)
         self.progress = Progress(sampler.total)
@@ -134,9 +133,7 @@ class Sweep:
         return point
 
     def _unanswered(self, points: Sequence[Point]) -> list[Point]:
-        """The points that must be evaluated: neither stored, nor in work, nor a second time
-        here.
-        """
+        """The points that must be evaluated: not stored, not in work, not twice among these."""
         known = self._store.find(list({point.key for point in points}))
         pending = {row.key for row in self._rows}
         fresh = []
@@ -244,8 +241,9 @@ def front_of(rows: Sequence[Row], study: Study, limits: Sequence[Limit] | None =
 
 
 def nearest(rows: Sequence[Row], study: Study) -> tuple[Row, list[Limit]] | None:
-    """The row that breaks the constraints least, relative to their numbers, and those that it
-    breaks; None where no row has metrics.
+    """The row that breaks the constraints least, and those that it breaks.
+
+    What it breaks them by is relative to their numbers. None where no row has metrics.
     """
     limits = tuple(map(parse_limit, study.constraints))
     good = [row for row in rows if row.error is None]
@@ -258,8 +256,7 @@ def nearest(rows: Sequence[Row], study: Study) -> tuple[Row, list[Limit]] | None
 def prepare(store: Store, base: Base, *, resume: bool) -> None:
     """Write what a study is into its store, or make sure that it is the same one.
 
-    Raises CodesignError for a store that has points of this study and no `resume`, or of another
-    one.
+    Raises CodesignError for a store of another study, and without `resume` for one with points.
     """
     mark = definition(base)
     held = store.note("definition")

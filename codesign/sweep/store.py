@@ -65,8 +65,8 @@ class Store:
     """The points of one study; several processes may read and add at once.
 
     A commit is complete or absent whatever kills the process. Every method raises CodesignError
-    with the
-    file's name when the disk, the permissions or the file's content do not allow what it does.
+    with the file's name when the disk, the permissions or the file's content do not allow what it
+    does.
     """
 
     def __init__(self, path: Path, *, create: bool = True) -> None:
@@ -130,10 +130,9 @@ class Store:
             self._db.execute("INSERT OR REPLACE INTO study VALUES (?, ?)", (key, text))
 
     def add(self, rows: Sequence[Row]) -> int:
-        """Add rows in one transaction; a point that is there already stays as it is, unless it
-        failed.
+        """Add rows in one transaction and return how many were written.
 
-        Returns how many are new.
+        A point that is there already stays as it is, unless it failed and the new row did not.
         """
         if not rows:
             return 0

@@ -174,10 +174,10 @@ class Study(Spec):
         return study
 
     def located(self, name: str) -> str:
-        """The file of a machine or a workload that the sweep names: beside the sweep, or else from
-        the current folder; a shipped name is itself.
+        """The file of a machine or a workload that the sweep names; a shipped name is itself.
 
-        Raises CodesignError for a file that is in neither place.
+        It is looked for beside the sweep, then in the current folder. Raises CodesignError for a
+        file that is in neither place.
         """
         if self._folder is None or not is_file_name(name):
             return name

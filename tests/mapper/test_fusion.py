@@ -97,9 +97,7 @@ def test_what_may_follow_a_matrix_product() -> None:
 
 
 def test_training_keeps_what_gradients_read() -> None:
-    """GELU's gradient reads its input, that of ReLU its result; statistics of a batch need it
-    whole.
-    """
+    """GELU's gradient reads its input, ReLU's its result; statistics of a batch need it whole."""
     found = followed(encoder("training"))
     assert found["layers.0.mlp.up"] == (["layers.0.mlp.gelu"], (True, True))
     assert found["layers.0.attention.scores"] == (["layers.0.attention.softmax"], (False, True))
