@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from codesign.arch.gpu_parts import TensorMemory
 from codesign.arch.parts import Source
 from codesign.config import Spec, load_spec
 from codesign.kernels.tensor_core import choose_tiles
@@ -119,15 +120,22 @@ def form_of(pattern: Pattern, a_dtype: str, b_dtype: str, *, sparse_mma: bool) -
 
 
 @cache
-def tile_library(warp_groups: bool, most_edge: int = 256) -> tuple[tuple[int, int], ...]:
-    """Tile shapes (rows of A, rows of B) of thread blocks; (1, 1) is a product with a vector."""
+def tile_library(
+    warp_groups: bool, most_edge: int = 256, *, tensor_memory: bool = False
+) -> tuple[tuple[int, int], ...]:
+    """Tile shapes (rows of A, rows of B) of thread blocks; (1, 1) is a product with a vector.
+
+    Kernels whose sums are in tensor memory are those of warp groups alone, for vectors too.
+    """
     edges = (16, 32, 64, 128, 256)
     found = {(m, n) for m, n in product(edges, edges) if 512 <= m * n <= _SUMS_OF_A_TILE}
-    if warp_groups:
+    if warp_groups or tensor_memory:
         wide = product((64, 128, 256), (8, 16, 32, 64, 96, 128, 192, 256))
         pairs = {(m, n) for m, n in wide if m * n <= _SUMS_OF_A_TILE}
-        found |= pairs | {(n, m) for m, n in pairs}
-    return ((1, 1), *sorted(shape for shape in found if max(shape) <= most_edge))
+        both = pairs | {(n, m) for m, n in pairs}
+        found = both if tensor_memory else found | both
+    kept = sorted(shape for shape in found if max(shape) <= most_edge)
+    return tuple(kept) if tensor_memory else ((1, 1), *kept)
 
 
 @cache
@@ -151,13 +159,22 @@ class Board:
     dram_latency_cycles: int
     shared_bytes: int
     warp_groups: bool
+    tensor_memory: TensorMemory | None = None
+
+    def tiles(self, most_edge: int = 256) -> tuple[tuple[int, int], ...]:
+        """The tile shapes of a library for the board."""
+        return tile_library(
+            self.warp_groups, most_edge, tensor_memory=self.tensor_memory is not None
+        )
 
     def row(self) -> Float64:
+        sums = self.tensor_memory
         return np.array(
             [
                 self.multiprocessors, self.l2_bytes, self.l2_bytes_per_cycle,
                 self.dram_bytes_per_cycle, self.dram_latency_cycles, self.shared_bytes,
                 self.warp_groups,
+                *((sums.rows, sums.columns, sums.pairs, sums.setup_cycles) if sums else [0] * 4),
             ],
             dtype=np.float64,
         )  # fmt: skip
@@ -176,7 +193,7 @@ _BESIDE_THE_KERNEL = frozenset(
 
 
 class Laws(Spec):
-    """Constants that are the same for every GPU and library; the first ten in the order of the
+    """Constants that are the same for every GPU and library; the first eleven in the order of the
     kernel."""
 
     overlap: float = Field(ge=1, le=64, description="exponent with which overlapping times join")
@@ -189,6 +206,9 @@ class Laws(Spec):
     most_stages_alone: int = Field(ge=2, description="where one block has a multiprocessor")
     step_bytes: int = Field(ge=1, description="of a row of A in a stage")
     vector_step_bytes: int = Field(ge=1, description="of B that a block of a vector product reads")
+    tensor_fill_share: float = Field(
+        ge=0, le=1, description="as fill_share, where sums are in tensor memory"
+    )
     least_sparse_tile: tuple[int, int] = Field(description="rows of A and of B, of 2:4 kernels")
     most_sparse_stages: int = Field(ge=2, description="of a 2:4 kernel without warp groups")
     power_window_us: float = Field(gt=0, description="over which a power limiter averages")
@@ -203,7 +223,7 @@ class Laws(Spec):
 
     def of(self, form: Form, board: Board) -> Laws:
         """The laws of one form's kernels: those of `mma.sp` have few stages."""
-        if form.name != "2:4" or board.warp_groups:
+        if form.name != "2:4" or board.warp_groups or board.tensor_memory:
             return self
         most = self.most_sparse_stages
         return self.model_copy(update={"most_stages": most, "most_stages_alone": most})
@@ -249,17 +269,19 @@ def choices(
 ) -> Float64:
     """The quickest tile and split of each product; columns as in `kernels.tensor_core`.
 
-    `tiles` are (rows of A, rows of B) or with a third number: blocks that share a multiprocessor.
+    `tiles` are (rows of A, rows of B) or with a third number: blocks that share a multiprocessor;
+    without it one where sums are in tensor memory, else as registers allow.
     `sizes` is int64[rows, 4] of groups, m, n, k; `a_bytes` and `c_bytes` are of one element and
     `macs_per_cycle` of one multiprocessor, dense.
     """
     shapes = tiles
+    residents = 1 if board.tensor_memory else 0
     if shapes is None:
-        library = tile_library(board.warp_groups, kernels.most_edge)
+        library = board.tiles(kernels.most_edge)
         shapes = sparse_tiles(library) if form.name == "2:4" else library
     return choose_tiles(  # type: ignore[no-any-return]
         np.ascontiguousarray(sizes, dtype=np.int64),
-        np.array([(*shape, 0)[:3] for shape in shapes], dtype=np.int64),
+        np.array([(*shape, residents)[:3] for shape in shapes], dtype=np.int64),
         np.array(splits, dtype=np.int64),
         board.row(),
         constants,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from codesign.arch.parts import DramLink
 from codesign.config import Spec
@@ -14,14 +14,40 @@ MHZ_PER_GHZ = 1000
 _HZ_PER_GHZ = HZ_PER_MHZ * MHZ_PER_GHZ
 
 
+class TensorMemory(Spec):
+    """A memory of each multiprocessor for the sums of products, in place of registers.
+
+    The sums of two tiles fit where a tile has half of the columns: one is stored while the
+    next is multiplied.
+    """
+
+    rows: int = Field(ge=1, description="of the instruction that reaches the full rate")
+    columns: int = Field(ge=1, description="32-bit sums of each row")
+    pairs: bool = Field(description="whether two multiprocessors share the other operand")
+    setup_cycles: float = Field(ge=0, description="of a kernel, before its first product")
+
+
 class Multiprocessors(Spec):
     """The streaming multiprocessors."""
 
+    silent_defaults: ClassVar[frozenset[str]] = frozenset({"tensor_memory"})
+
     count: int = Field(ge=1)
     shared_bytes: int = Field(ge=16384, description="shared memory that thread blocks can use")
-    warp_groups: bool = Field(description="whether four warps multiply from shared memory (wgmma)")
+    warp_groups: bool | None = Field(
+        default=None,
+        description="whether four warps multiply from shared memory (wgmma); absent with tensor "
+        "memory, whose instructions (tcgen05) always do",
+    )
+    tensor_memory: TensorMemory | None = None
     lanes: int = Field(ge=1, description="scalar operations per cycle")
     special_lanes: int = Field(ge=1, description="exponentials, roots, divisions per cycle")
+
+    @model_validator(mode="after")
+    def _one_kind_of_instruction(self) -> Multiprocessors:
+        if (self.warp_groups is None) == (self.tensor_memory is None):
+            raise ValueError("a multiprocessor states warp_groups or tensor_memory")
+        return self
 
 
 class SecondLevel(Spec):

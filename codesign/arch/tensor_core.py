@@ -130,7 +130,7 @@ class TensorCore(Machine[TensorCoreSpec]):
         return Board(
             spec.sm.count, spec.l2.capacity_bytes // spec.l2.partitions, spec.l2.bytes_per_cycle,
             spec.dram.bytes_per_cycle, spec.dram.latency_cycles, spec.sm.shared_bytes,
-            spec.sm.warp_groups,
+            bool(spec.sm.warp_groups), spec.sm.tensor_memory,
         )  # fmt: skip
 
     @property

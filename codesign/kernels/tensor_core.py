@@ -1,13 +1,14 @@
 """Time of matrix products on a GPU: of all tile shapes and splits of the reduction the best.
 
-All times are cycles of the nominal clock, all rates are per cycle. A board is float64[7]:
+All times are cycles of the nominal clock, all rates are per cycle. A board is float64[11]:
 multiprocessors, L2 bytes of one partition, L2 bytes per cycle, DRAM bytes per cycle, DRAM
 latency, bytes of shared memory per multiprocessor, and 1 where warp groups multiply from shared
-memory (wgmma), else 0. Constants are float64[12] and laws float64[10], the columns named below. A
-form is float64[7]: bytes of an element of A, of an element of C, bytes of B over its dense bytes
-in the type of A, multiply-accumulates per cycle of one multiprocessor, executed share of the
-reduction, bytes that unpacking writes to shared memory per element of B, most splits of the
-reduction.
+memory (wgmma), else 0; then of tensor memory, 0 where there is none: its rows, its columns, 1
+where two multiprocessors share an operand, and cycles before a kernel's first product. Constants
+are float64[12] and laws float64[11], the columns named below. A form is float64[7]: bytes of an
+element of A, of an element of C, bytes of B over its dense bytes in the type of A,
+multiply-accumulates per cycle of one multiprocessor, executed share of the reduction, bytes that
+unpacking writes to shared memory per element of B, most splits of the reduction.
 """
 
 import numpy as np
@@ -21,7 +22,7 @@ the last run, factor and cycles by which short runs exceed the sustained rate, a
 are taken one row of tiles after the other instead of in squares."""
 
 OVERLAP, WARP_SHARE, FILL_SHARE, DECLINE, SHARED_RATE, PORT_RATE, STAGES, STAGES_ALONE = range(8)
-STEP_BYTES, VECTOR_STEP_BYTES = 8, 9
+STEP_BYTES, VECTOR_STEP_BYTES, TENSOR_FILL_SHARE = 8, 9, 10
 """Columns of the laws, in the order of `gpu_kernels.Laws`."""
 
 CYCLES, BLOCK, SERVERS, TILE_M, TILE_N, SPLITS, BLOCKS, DRAM_READ, L2_BYTES, STEPS = range(10)
@@ -58,6 +59,19 @@ def resident_blocks(tile_m, tile_n):
 
 
 @njit(cache=True, nogil=True)
+def _pass(rows, columns, row_bytes, column_bytes, used_rows, used_columns, lanes):
+    """One way round of a tile whose sums are in tensor memory, for an element of the reduction.
+
+    Share of the full rate, bytes read from shared memory and filled into it, columns of sums: each
+    pass of `lanes` rows reads all columns.
+    """
+    passes = np.ceil(rows / lanes)
+    read = rows * row_bytes + passes * columns * column_bytes
+    filled = used_rows * row_bytes + used_columns * column_bytes
+    return rows / (passes * lanes), read, filled, passes * columns
+
+
+@njit(cache=True, nogil=True)
 def _try(
     groups,
     m,
@@ -79,7 +93,8 @@ def _try(
 
     The cycles are infinite where they are seen early to reach `limit`.
     """
-    count, l2_bytes, l2_rate, dram_rate, dram_latency, shared, warp_groups = board
+    count, l2_bytes, l2_rate, dram_rate, dram_latency, shared, warp_groups = board[:7]
+    lanes, columns, pairs, setup = board[7:]
     a_size, c_size, b_share, macs, kept, unpack, _ = form
     exponent = laws[OVERLAP]
     b_size = a_size * b_share
@@ -93,7 +108,23 @@ def _try(
     stages = min(most, max(2.0, np.floor(shared / stage_bytes / resident)))
 
     rate = macs
-    if warp_groups > 0 and max(tile_m, tile_n) >= 64:
+    filled = min(tile_m, m) * a_size + min(tile_n, n) * b_size
+    entering, fill_share, sums = filled, laws[FILL_SHARE], columns
+    if lanes > 0:
+        used_m, used_n = min(tile_m, m), min(tile_n, n)
+        a_beside = a_size / 2 if pairs > 0 and across > 1 else a_size
+        b_beside = b_size / 2 if pairs > 0 and down > 1 else b_size
+        way = _pass(tile_n, tile_m, b_size, a_beside, used_n, used_m, lanes)
+        if b_share == 1.0:
+            other = _pass(tile_m, tile_n, a_size, b_beside, used_m, used_n, lanes)
+            full = tile_m * tile_n / macs
+            feeding = max(full / way[0], way[1] / laws[SHARED_RATE])
+            if max(full / other[0], other[1] / laws[SHARED_RATE]) < feeding:
+                way = other
+        share, read, entering, sums = way
+        rate = macs * share
+        fill_share = laws[TENSOR_FILL_SHARE]
+    elif warp_groups > 0 and max(tile_m, tile_n) >= 64:
         if tile_m >= 64 and b_share == 1.0:
             read = tile_m * a_size + -(-tile_m // 64) * tile_n * b_size
         else:
@@ -105,25 +136,27 @@ def _try(
         read = warps * (warp_m * a_size + warp_n * b_size)
         if warp_groups > 0:
             rate = macs * laws[WARP_SHARE]
-    filled = min(tile_m, m) * a_size + min(tile_n, n) * b_size
 
     servers = count * resident
     waves = -(-blocks // np.int64(servers))
     beside = min(float(resident), blocks / count) if blocks > count else 1.0
     multiply = beside * tile_m * tile_n * reduction / rate
     feed = max(
-        beside
-        * reduction
-        * (read + laws[FILL_SHARE] * filled + tile_n * unpack)
-        / laws[SHARED_RATE],
-        beside * reduction * filled / laws[PORT_RATE],
+        beside * reduction * (read + fill_share * entering + tile_n * unpack) / laws[SHARED_RATE],
+        beside * reduction * entering / laws[PORT_RATE],
         steps * constants[STEP] / (stages - 1.0),
     )
-    around = constants[PROLOGUE] + beside * tile_m * tile_n * c_size / constants[STORE]
-    if waves * (max(multiply, feed) + around) >= limit:
+    store = beside * tile_m * tile_n * c_size / constants[STORE]
+    around = constants[PROLOGUE] + store
+    overlaps = 2 * resident * sums <= columns and lanes > 0
+    least = max(multiply, feed)
+    if waves * (least if overlaps else least + around) >= limit:
         out[CYCLES] = np.inf
         return
-    inside = waves * (_join(multiply, feed, exponent) + around)
+    products = _join(multiply, feed, exponent)
+    inside = setup + waves * (products + around)
+    if overlaps:
+        inside = setup + products + around + (waves - 1) * max(products, store)
 
     a_bytes = groups * m * k * a_size
     b_bytes = groups * n * k * kept * b_size
@@ -172,7 +205,7 @@ def _try(
 @njit(cache=True, nogil=True)
 def _try_vector(groups, n, k, board, constants, laws, form, out):
     """Fill `out` for one row times a matrix: blocks stream rows of B without tensor cores."""
-    _, _, l2_rate, dram_rate, _, _, _ = board
+    l2_rate, dram_rate = board[2:4]
     a_size, c_size, b_share, _, kept, _, _ = form
     moved = groups * (k * a_size + n * k * kept * a_size * b_share + n * c_size)
     warm = _retained(constants[WARM], moved, laws[DECLINE])

@@ -140,7 +140,7 @@ def _kernels(text: str, name: str, part: Part, found: Calibrated) -> _Kernels:
         library = found.boards[chip, part].cases[0].kernels
         source = f"no row of this board was used: kernels of {chip}, which has the same chip"
         return _Kernels(_values(library), {}, "assumed", source)
-    wide = bool(re.search(r"^  warp_groups: true", text, re.MULTILINE))
+    wide = bool(re.search(r"^  (warp_groups: true|tensor_memory: )", text, re.MULTILINE))
     family = found.families[wide, part]
     boards = sorted({case.machine.spec.name for case in family.cases})
     source = f"no row of this board was used: calibrate.fit_family to {', '.join(boards)}"

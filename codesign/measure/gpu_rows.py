@@ -21,7 +21,6 @@ from codesign.arch.gpu_kernels import (
     form_of,
     laws,
     powers_of_two,
-    tile_library,
 )
 from codesign.arch.parts import Source
 from codesign.arch.tensor_core import TensorCore
@@ -258,7 +257,7 @@ def predict(machine: TensorCore, rows: Rows, protocol: Protocol) -> Float64:
         tiles = None
         if protocol.powers_of_two:
             edge = machine.kernels(rows.form, dtype).most_edge
-            tiles = powers_of_two(tile_library(spec.sm.warp_groups, edge))
+            tiles = powers_of_two(machine.board.tiles(edge))
         found = machine.choose(
             rows.sizes, dtype, rows.form, c_bytes=rows.c_bytes, run=run, tiles=tiles
         )

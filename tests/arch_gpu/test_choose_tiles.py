@@ -16,6 +16,7 @@ from tests.reference.tensor_core_twin import Constants, Gpu, Laws, Operands, lea
 
 HOPPER = Gpu(132, 25e6, 4950, 2424, 1200, 232448, 1)
 AMPERE = Gpu(108, 20e6, 3830, 1446, 570, 167936, 0)
+BLACKWELL = Gpu(148, 63e6, 8602, 3904, 1300, 232448, 1, 128, 512, 1, 1000)
 COLD = Constants(0.85, 0.7, 2.0, 100, 20, 1100, 6000, 132 * 2048 * 0.7, 0.0, 1.0, 1.0, 0.0)
 LAWS = Laws(*laws().row())
 PLAIN = Operands(2, 2, 1, 2048, 1, 0, 32)
@@ -27,7 +28,8 @@ SIZES = st.tuples(
 
 
 def tiles_of(gpu: Gpu) -> list[tuple[int, int, int]]:
-    return [(m, n, 0) for m, n in tile_library(bool(gpu.warp_groups))]
+    held = bool(gpu.rows)
+    return [(m, n, int(held)) for m, n in tile_library(bool(gpu.warp_groups), tensor_memory=held)]
 
 
 def chosen(size, gpu: Gpu, constants: Constants, operands: Operands, tiles=None) -> np.ndarray:
@@ -48,7 +50,9 @@ def cycles(size, gpu=HOPPER, constants=COLD, operands=PLAIN) -> float:
 
 @given(
     size=SIZES,
-    gpu=st.sampled_from([HOPPER, AMPERE]),
+    gpu=st.sampled_from(
+        [HOPPER, AMPERE, BLACKWELL, replace(BLACKWELL, columns=256), replace(BLACKWELL, pairs=0)]
+    ),
     operands=st.sampled_from(
         [PLAIN, SPARSE, Operands(1, 2, 1, 4096, 1, 0, 32), Operands(2, 0, 1.1, 2048, 0.25, 1, 8)]
     ),
@@ -71,35 +75,79 @@ def test_equals_the_plain_model_with_given_residents():
         assert found == pytest.approx(expected, rel=1e-9)
 
 
-@given(size=SIZES, operands=st.sampled_from([PLAIN, SPARSE]))
+@given(
+    size=SIZES,
+    operands=st.sampled_from([PLAIN, SPARSE]),
+    gpu=st.sampled_from([HOPPER, BLACKWELL]),
+)
 @settings(max_examples=60, deadline=None)
-def test_never_under_the_roofline(size, operands):
+def test_never_under_the_roofline(size, operands, gpu):
     groups, m, n, k = size
-    row = chosen(size, HOPPER, COLD, operands)
+    row = chosen(size, gpu, COLD, operands)
     if m > 1:
-        assert row[CYCLES] >= groups * m * n * k / (HOPPER.multiprocessors * operands.rate)
+        assert row[CYCLES] >= groups * m * n * k / (gpu.multiprocessors * operands.rate)
     moved = groups * (m * k + n * k * operands.b_share + m * n) * 2
-    assert row[CYCLES] >= moved / HOPPER.dram_rate * (1 - 1e-12)
+    assert row[CYCLES] >= moved / gpu.dram_rate * (1 - 1e-12)
     assert row[DRAM_READ] >= groups * (m * k + n * k * operands.b_share) * 2 * (1 - 1e-12)
 
 
-@given(size=SIZES)
+@given(size=SIZES, gpu=st.sampled_from([HOPPER, BLACKWELL]))
 @settings(max_examples=60, deadline=None)
-def test_sparse_products_gain_no_more_than_two(size):
+def test_sparse_products_gain_no_more_than_two(size, gpu):
     plain = replace(PLAIN, most_splits=1)
     sparse = replace(SPARSE, b_share=0.5)
     both = replace(COLD, cap=1e12)
-    quick = replace(HOPPER, dram_latency=0.001)
+    quick = replace(gpu, dram_latency=0.001)
     dense = cycles((*size[:1], size[1] + 1, *size[2:]), quick, both, plain)
     assert dense / cycles((*size[:1], size[1] + 1, *size[2:]), quick, both, sparse) <= 2 + 1e-9
 
 
 @pytest.mark.parametrize("field", ["multiprocessors", "dram_rate", "l2_rate", "l2_bytes"])
-@given(size=SIZES, factor=st.sampled_from([1.25, 2.0, 3.0]))
+@given(
+    size=SIZES, factor=st.sampled_from([1.25, 2.0, 3.0]), gpu=st.sampled_from([HOPPER, BLACKWELL])
+)
 @settings(max_examples=30, deadline=None)
-def test_more_hardware_is_never_slower(field, size, factor):
-    more = replace(HOPPER, **{field: float(int(getattr(HOPPER, field) * factor))})
-    assert cycles(size, more) <= cycles(size) * (1 + 1e-9)
+def test_more_hardware_is_never_slower(field, size, factor, gpu):
+    more = replace(gpu, **{field: float(int(getattr(gpu, field) * factor))})
+    assert cycles(size, more) <= cycles(size, gpu) * (1 + 1e-9)
+
+
+@given(size=SIZES, change=st.sampled_from([("columns", 256), ("pairs", 0), ("setup", 2000)]))
+@settings(max_examples=30, deadline=None)
+def test_less_tensor_memory_is_never_quicker(size, change):
+    assert cycles(size, replace(BLACKWELL, **dict([change]))) >= cycles(size, BLACKWELL)
+
+
+UNHINDERED = replace(COLD, cap=1e12, warm=1e12, step=0.0)
+QUICK_L2 = replace(BLACKWELL, l2_rate=1e12)
+
+
+def test_a_second_tile_in_tensor_memory_hides_all_storing_but_the_last():
+    size, tiles = (1, 148 * 128 * 6, 256, 4096), [(128, 256, 1)]
+    one, two = (
+        chosen(size, replace(QUICK_L2, columns=columns), UNHINDERED, PLAIN, tiles)[CYCLES]
+        for columns in (511, 512)
+    )
+    storing = 128 * 256 * PLAIN.c_size / UNHINDERED.store
+    assert one - two == pytest.approx(5 * (storing + UNHINDERED.prologue))
+
+
+def test_instructions_of_half_the_rows_reach_half_the_rate():
+    size, narrow = (1, 64, 148 * 64, 1 << 20), replace(PLAIN, a_size=0.5)
+    whole, half = (
+        chosen(size, replace(QUICK_L2, rows=rows), UNHINDERED, narrow, [(64, 64, 1)])[CYCLES]
+        for rows in (64, 128)
+    )
+    assert half / whole == pytest.approx(2, rel=0.02)
+
+
+def test_a_pair_of_multiprocessors_reads_half_of_the_other_operand_each():
+    size, quick = (1, 256, 64 * 148, 1 << 20), replace(PLAIN, rate=1e6)
+    alone, pair = (
+        chosen(size, replace(QUICK_L2, pairs=pairs), UNHINDERED, quick, [(128, 128, 1)])[CYCLES]
+        for pairs in (0, 1)
+    )
+    assert alone / pair == pytest.approx((128 + 128) / (128 + 64), rel=0.001)
 
 
 def test_rows_of_tiles_read_weights_that_do_not_fit_again_and_again():

@@ -15,6 +15,10 @@ class Gpu:
     dram_latency: float
     shared_bytes: float
     warp_groups: float
+    rows: float = 0
+    columns: float = 0
+    pairs: float = 0
+    setup: float = 0
 
 
 @dataclass
@@ -45,6 +49,7 @@ class Laws:
     stages_alone: float
     step_bytes: float
     vector_step_bytes: float
+    tensor_fill_share: float
 
 
 @dataclass
@@ -71,6 +76,16 @@ def residents(size: int) -> int:
     return next((n for limit, n in ((1024, 4), (4096, 3), (8192, 2)) if size <= limit), 1)
 
 
+def tensor_memory_pass(rows, cols, row_size, col_size, most_rows, most_cols, blocks, gpu: Gpu):
+    """Share of the full rate, bytes read and bytes filled per element, columns of sums."""
+    if gpu.pairs and blocks > 1:
+        col_size /= 2
+    passes = ceil(rows / gpu.rows)
+    read = rows * row_size + passes * cols * col_size
+    filled = min(rows, most_rows) * row_size + min(cols, most_cols) * col_size
+    return rows / (passes * gpu.rows), read, filled, passes * cols
+
+
 def tile_cycles(size, tile, parts, gpu: Gpu, c: Constants, laws: Laws, ops: Operands) -> float:
     groups, m, n, k = size
     rows, cols, given = tile
@@ -84,7 +99,18 @@ def tile_cycles(size, tile, parts, gpu: Gpu, c: Constants, laws: Laws, ops: Oper
     most = laws.stages_alone if given == 1 else laws.stages
     stages = min(most, max(2, floor(gpu.shared_bytes / stage / resident)))
     rate = ops.rate
-    if gpu.warp_groups and max(rows, cols) >= 64:
+    filled = min(rows, m) * a + min(cols, n) * b
+    entering, filling, sums = filled, laws.fill_share, inf
+    if gpu.rows:
+        filling = laws.tensor_fill_share
+        ways = [tensor_memory_pass(cols, rows, b, a, n, m, ceil(n / cols), gpu)]
+        if ops.b_share == 1:
+            ways.append(tensor_memory_pass(rows, cols, a, b, m, n, ceil(m / rows), gpu))
+        used, read, entering, sums = min(
+            ways, key=lambda way: max(rows * cols / ops.rate / way[0], way[1] / laws.shared_rate)
+        )
+        rate *= used
+    elif gpu.warp_groups and max(rows, cols) >= 64:
         if rows >= 64 and ops.b_share == 1:
             read = rows * a + ceil(rows / 64) * cols * b
         else:
@@ -94,17 +120,21 @@ def tile_cycles(size, tile, parts, gpu: Gpu, c: Constants, laws: Laws, ops: Oper
         warp_cols = min(64, max(1, cols // 2))
         read = ceil(rows / warp_rows) * ceil(cols / warp_cols) * (warp_rows * a + warp_cols * b)
         rate *= laws.warp_share if gpu.warp_groups else 1.0
-    filled = min(rows, m) * a + min(cols, n) * b
     waves = ceil(blocks / (gpu.multiprocessors * resident))
     many = blocks > gpu.multiprocessors
     beside = min(resident, blocks / gpu.multiprocessors) if many else 1.0
     compute = beside * rows * cols * length / rate
-    shared = beside * length * (read + filled * laws.fill_share + cols * ops.unpack)
+    shared = beside * length * (read + entering * filling + cols * ops.unpack)
     shared /= laws.shared_rate
-    port = beside * length * filled / laws.port_rate
+    port = beside * length * entering / laws.port_rate
     waiting = steps * c.step / (stages - 1)
-    ends = c.prologue + beside * rows * cols * ops.c_size / c.store
-    inside = waves * (join(compute, max(shared, port, waiting), laws.overlap) + ends)
+    storing = beside * rows * cols * ops.c_size / c.store
+    products = join(compute, max(shared, port, waiting), laws.overlap)
+    inside = gpu.setup
+    if 2 * resident * sums <= gpu.columns:
+        inside += c.prologue + products + storing + (waves - 1) * max(products, storing)
+    else:
+        inside += waves * (products + c.prologue + storing)
 
     a_bytes = groups * m * k * a
     b_bytes = groups * n * k * ops.kept * b
