@@ -19,6 +19,7 @@ VERBS = {
     "init": ("init", "Write a commented machine, workload and sweep to start from."),
     "simulate": ("simulate", "Run one workload on one machine."),
     "compare": ("compare", "Run one workload on several machines and name the winners."),
+    "crossover": ("crossover", "Say from which size on sparsity pays, and how sure that is."),
     "sweep": ("sweep", "Run many designs from a YAML file and find their front."),
     "show": ("show", "Show the points that a sweep has stored."),
     "serve": (

@@ -63,6 +63,13 @@ def show(thing: str | Table = "", *narrower: Table, bold: bool = False) -> None:
     sys.stdout.write("\n".join(line.rstrip() for line in captured.get().split("\n")))
 
 
+def width() -> int:
+    """Columns of the terminal; 80 in a pipe."""
+    from rich.console import Console
+
+    return Console().width
+
+
 def _keep_whole(grid: Table) -> None:
     """Say how wide columns are that do not wrap: rich measures their longest word alone."""
     from rich.cells import cell_len

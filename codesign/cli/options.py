@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -148,13 +148,13 @@ class Size:
     optimizer: str | None = None
 
 
-_SIZE = (
-    click.option(
+_SIZE = {
+    "phase": click.option(
         "--phase",
         type=OneOf(*PHASES, what="phase"),
         help="What is run. [default: inference, or what the trace holds]",
     ),
-    click.option(
+    "batch": click.option(
         "--batch",
         type=Count(1, 1 << 31),
         default=1,
@@ -162,25 +162,43 @@ _SIZE = (
         metavar="N",
         help="Inputs at once.",
     ),
-    click.option("--seq", type=Count(1, 1 << 31), metavar="N", help="New tokens of each input."),
-    click.option(
+    "seq": click.option(
+        "--seq", type=Count(1, 1 << 31), metavar="N", help="New tokens of each input."
+    ),
+    "context": click.option(
         "--context", type=Count(0, 1 << 31), metavar="N", help="Tokens already in the cache."
     ),
-    click.option("--image", type=Count(1, 1 << 31), metavar="N", help="Edge of a square image."),
-    click.option("--dtype", metavar="NAME", help="Data type of the tensors. [default: fp16]"),
-    click.option("--optimizer", metavar="NAME", help="Of a training step. [default: sgd_momentum]"),
-)
+    "image": click.option(
+        "--image", type=Count(1, 1 << 31), metavar="N", help="Edge of a square image."
+    ),
+    "dtype": click.option(
+        "--dtype", metavar="NAME", help="Data type of the tensors. [default: fp16]"
+    ),
+    "optimizer": click.option(
+        "--optimizer", metavar="NAME", help="Of a training step. [default: sgd_momentum]"
+    ),
+}
 
 
 def size_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options of Size to a command, which receives them as `size`."""
+    return _sized(command, _SIZE)
 
+
+def size_options_without_batch(command: Callable[..., None]) -> Callable[..., None]:
+    """Those of a command that takes several batches in a way of its own."""
+    return _sized(command, {name: option for name, option in _SIZE.items() if name != "batch"})
+
+
+def _sized(
+    command: Callable[..., None],
+    options: Mapping[str, Callable[[Callable[..., None]], Callable[..., None]]],
+) -> Callable[..., None]:
     @wraps(command)
     def collected(**given: Any) -> None:
-        size = Size(**{field.name: given.pop(field.name) for field in fields(Size)})
-        command(size=size, **given)
+        command(size=Size(**{name: given.pop(name) for name in options}), **given)
 
-    for option in reversed(_SIZE):
+    for option in reversed([*options.values()]):
         collected = option(collected)
     return collected
 

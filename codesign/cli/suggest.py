@@ -83,6 +83,25 @@ class Count(click.IntRange):
         return int(text)
 
 
+class Counts(click.ParamType[tuple[int, ...]]):
+    """Whole numbers within bounds, joined by commas; they come back in rising order, once each."""
+
+    name = "counts"
+
+    def __init__(self, least: int, most: int, *, at_most: int = 64) -> None:
+        self.one, self.at_most = Count(least, most), at_most
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        words = [word.strip() for word in str(value).split(",")]
+        if len(words) > self.at_most:
+            self.fail(f"{len(words)} numbers are more than {self.at_most}", param, ctx)
+        return tuple(sorted({self.one.convert(word, param, ctx) for word in words}))
+
+
 class Share(click.ParamType[float]):
     """A fraction from 0 to 1; percent are answered with it."""
 

@@ -86,19 +86,12 @@ class Curve:
 
         Where no error is known, both are the simulated speed-up.
         """
-        known = self.trust.standing(point.rows)
-        if known is None:
-            return point.speedup, point.speedup
-        return point.if_off(known.least), point.if_off(known.most)
+        least, most = self.trust.spread(point.rows)
+        return point.if_off(least), point.if_off(most)
 
     def verdict(self, point: Point) -> Verdict:
         """Whether sparsity pays there, as far as the error of speed-ups allows to say."""
-        if point.speedup == 1:
-            return Verdict.SAME
-        speedups = (point.speedup, *self.likely(point))
-        if min(speedups) > 1:
-            return Verdict.PAYS
-        return Verdict.LOSES if max(speedups) < 1 else Verdict.CLOSE
+        return verdict_of(point.speedup, self.likely(point))
 
     @property
     def stretches(self) -> tuple[Stretch, ...]:
@@ -107,6 +100,19 @@ class Curve:
             Stretch(verdict, tuple(points))
             for verdict, points in groupby(self.points, self.verdict)
         )
+
+
+def verdict_of(speedup: float, likely: tuple[float, float]) -> Verdict:
+    """What a speed-up says that is simulated, and measured between two others.
+
+    >>> str(verdict_of(1.1, (0.9, 1.2))), str(verdict_of(1.1, (1.05, 1.2)))
+    ('close', 'pays')
+    """
+    if speedup == 1:
+        return Verdict.SAME
+    if min(speedup, *likely) > 1:
+        return Verdict.PAYS
+    return Verdict.LOSES if max(speedup, *likely) < 1 else Verdict.CLOSE
 
 
 def curves(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from codesign.arch.base import AnyMachine
-from codesign.crossover.curve import Curve
+from codesign.crossover.curve import Curve, Verdict, verdict_of
 from codesign.evaluate import evaluate
 from codesign.metrics.result import OpResult, Result
 from codesign.trace.op import Trace
@@ -14,10 +14,11 @@ from codesign.trace.op import Trace
 
 @dataclass(frozen=True)
 class Gain:
-    """The layers that a glob names: their speed-up and their share of the dense time, by size."""
+    """The layers that a glob names: speed-up, what it says, and part of the dense time, by size."""
 
     where: str
     speedups: tuple[float, ...]
+    verdicts: tuple[Verdict, ...]
     shares: tuple[float, ...]
 
 
@@ -32,6 +33,8 @@ class Keeping:
     """Globs of the others, as --where takes them; empty where every layer loses."""
     speedup: float
     """Of the model with only the others sparse, simulated."""
+    certain: bool
+    """Whether one of these layers loses by more than the error of speed-ups."""
 
 
 def gains(curve: Curve) -> tuple[Gain, ...]:
@@ -40,18 +43,21 @@ def gains(curve: Curve) -> tuple[Gain, ...]:
     Layers whose paths differ in numbers alone are one kind. A layer's time is the cycles by which
     its operators moved the end of the run.
     """
-    at = [(_by_kind(point.dense), _by_kind(point.sparse), point.dense) for point in curve.points]
+    at = [(_by_kind(point.dense), _by_kind(point.sparse), point) for point in curve.points]
     kinds = dict.fromkeys(
         kind for old, new, _ in at for kind in new if _works(old.get(kind)) != _works(new[kind])
     )
-    return tuple(
-        Gain(
-            kind,
-            tuple(_cycles(old.get(kind)) / max(1, _cycles(new.get(kind))) for old, new, _ in at),
-            tuple(_cycles(old.get(kind)) / max(1, run.cycles) for old, _, run in at),
-        )
-        for kind in kinds
-    )
+    found = []
+    for kind in kinds:
+        speedups, verdicts, shares = [], [], []
+        for old, new, point in at:
+            speedup = _cycles(old.get(kind)) / max(1, _cycles(new.get(kind)))
+            least, most = curve.trust.spread(point.rows)
+            speedups.append(speedup)
+            verdicts.append(verdict_of(speedup, (least * speedup, most * speedup)))
+            shares.append(_cycles(old.get(kind)) / max(1, point.dense.cycles))
+        found.append(Gain(kind, tuple(speedups), tuple(verdicts), tuple(shares)))
+    return tuple(found)
 
 
 def keepings(
@@ -62,22 +68,26 @@ def keepings(
     fidelity: str = "row",
     seed: int = 0,
 ) -> tuple[Keeping, ...]:
-    """What to keep dense at each size where some layers lose and the model gains by it.
+    """What to keep dense at each size where some layers of several lose and the model gains by it.
 
     `sparsen` gives the trace of a size in which only the layers of some globs are sparse.
     """
     rows, found = gains(curve), []
+    if len(rows) < 2:
+        return ()
     for i, point in enumerate(curve.points):
-        losing = tuple(row.where for row in rows if row.speedups[i] < 1)
+        losers = [row for row in rows if row.speedups[i] < 1]
         others = tuple(row.where for row in rows if row.speedups[i] >= 1)
-        if not losing:
+        if not losers:
             continue
         speedup = 1.0
         if others:
             mixed = evaluate(sparsen(point.size, others), machine, fidelity=fidelity, seed=seed)
             speedup = point.dense.latency_s / mixed.latency_s
         if speedup > point.speedup:
-            found.append(Keeping(point.size, losing, others, speedup))
+            certain = any(row.verdicts[i] is Verdict.LOSES for row in losers)
+            dense = tuple(row.where for row in losers)
+            found.append(Keeping(point.size, dense, others, speedup, certain))
     return tuple(found)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from codesign.arch import list_archs, load_arch
 from codesign.arch.base import AnyMachine
 from codesign.arch.tensor_core import TensorCore
-from codesign.measure.gpu_trust import Standing, standings
+from codesign.measure.gpu_standings import Standing, standings
 from codesign.report.quantities import share
 from codesign.report.validation import Compared, about
 from codesign.trace.op import Trace
@@ -20,44 +20,50 @@ EXACT = "difference 0"
 class Trust:
     """What measurements say of a machine's speed-ups; without `standings` no error is known."""
 
-    calibrated: bool
+    machine: str
     standings: tuple[Standing, ...]
     """By rising rows of A; of the machine itself, else of boards treated as unknown."""
-    about: str
-    """One line in words."""
+    calibrated: bool
+    remark: str = ""
+    """What is to be said of a machine that is not calibrated, or not by such products."""
 
     def standing(self, rows: int) -> Standing | None:
         """What was measured of products with about so many rows of A: the group that holds them,
-        or the next larger one.
+        or the next larger one, or the largest.
         """
         fitting = [one for one in self.standings if rows <= one.most_rows]
         return fitting[0] if fitting else self.standings[-1] if self.standings else None
+
+    def spread(self, rows: int) -> tuple[float, float]:
+        """Between which factors of the simulated speed-up eight in ten measured ones lie."""
+        found = self.standing(rows)
+        return (1.0, 1.0) if found is None else (found.least, found.most)
 
 
 def trust_of(machine: AnyMachine, sparse: Trace) -> Trust:
     """The trust in speed-ups of a sparse trace on a machine.
 
-    A machine that differs from the shipped file of its name is one that nobody measured.
+    A machine that differs from the shipped file of its name is one of which nothing was measured.
     """
     name = machine.spec.name
     if not isinstance(machine, TensorCore):
-        return Trust(False, (), f"{name}: {_published(about([machine.spec.machine]))}")
+        return Trust(name, (), False, _published(about([machine.spec.machine])))
     kinds = {
         (op.a_dtype, str(op.b_pattern)) for op in sparse if op.is_matmul and machine.exploits(op)
     }
     if len(kinds) != 1:
-        return Trust(False, (), f"{name}: no measured product has this sparsity")
+        return Trust(name, (), False, "no measured product has this sparsity")
     ((dtype, pattern),) = kinds
     own = standings().of(name, dtype, pattern) if is_shipped(machine) else ()
-    found = own or standings().of("", dtype, pattern)
-    if not found:
-        return Trust(False, (), f"{name}: no product of {dtype} in {pattern} was measured on a GPU")
-    alike = "" if found[0].dtype == dtype else f", which runs as {found[0].dtype}"
+    lent = standings().of("", dtype, pattern)
+    if not own and not lent:
+        return Trust(name, (), False, f"no product of {dtype} in {pattern} was measured")
+    measured = (own or lent)[0].dtype
+    alike = "" if measured == dtype else f"{dtype} as {measured}, which runs alike"
     if own:
-        products = sum(one.products for one in own)
-        said = f"calibrated; {products} other products of {dtype}{alike}"
-        return Trust(True, own, f"{name}: {said}")
-    return Trust(False, found, f"{name}: not calibrated in {dtype} {pattern}{alike}; as unknown")
+        return Trust(name, own, True, alike)
+    unknown = f"not calibrated in {dtype}: errors are of boards treated as unknown"
+    return Trust(name, lent, False, "; ".join(text for text in (unknown, alike) if text))
 
 
 def is_shipped(machine: AnyMachine) -> bool:
@@ -72,9 +78,9 @@ def _published(found: Iterable[Compared]) -> str:
     inexact = [one for one in found if one.bound != EXACT and one.mean_error is not None]
     stated = [one for one in inexact if one.bound is not None] or inexact
     if not stated:
-        return "nothing was measured that would tell how far its speed-ups are off"
+        return "nothing published or measured is compared with it"
     errors = sorted(one.mean_error or 0.0 for one in stated)
     suites = ", ".join(dict.fromkeys(one.suite for one in stated))
     least, most = share(errors[0]), share(errors[-1])
     between = most if least == most else f"{least.removesuffix(' %')} to {most}"
-    return f"no single product was measured; published figures are {between} off ({suites})"
+    return f"no single product was measured; what is published is met within {between} ({suites})"

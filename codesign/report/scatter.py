@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from codesign.report import quantities as q
 from codesign.report.svg import (
+    PALETTE,
     Figure,
     decades,
     figure,
@@ -126,10 +127,12 @@ def scatter(
     kinds: Sequence[str],
     lines: Sequence[Sequence[tuple[float, float]]] = (),
     levels: Sequence[float] = (),
+    curves: bool = False,
 ) -> Figure:
     """Spots on two axes with `lines` of values joined in steps, as fronts are.
 
-    `levels` are lines across at values of y: the first one solid, the others dashed.
+    `levels` are lines across at values of y: the first one solid, the others dashed. With `curves`,
+    spots of a kind lie on a curve, in their order.
     """
     spots = [s for s in spots if math.isfinite(s.x) and math.isfinite(s.y)]
 
@@ -163,6 +166,10 @@ def scatter(
             parts.append(line(left, py(level), left + room, py(level), "rf" + " da" * (i > 0)))
         for joined in lines:
             parts.append(f'<path d="{_steps([(px(a), py(b)) for a, b in joined])}" class="rf"/>')
+        if curves:
+            for kind in present:
+                ends = [(px(s.x), py(s.y)) for s in spots if s.kind == kind]
+                parts.append(_curve(ends, PALETTE[kind % len(PALETTE)]))
         taken: set[tuple[int, int, int]] = set()
         for spot in sorted(spots, key=lambda s: s.strong):
             at_x, at_y = px(spot.x), py(spot.y)
@@ -178,6 +185,11 @@ def scatter(
 
 def _named(axis: Axis, scale: _Scale) -> str:
     return f"{axis.title} ({scale.unit})" if scale.unit else axis.title
+
+
+def _curve(places: Sequence[tuple[float, float]], colour: str) -> str:
+    path = "L".join(f"{number(across)} {number(up)}" for across, up in places)
+    return f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="1.6"/>'
 
 
 def _steps(places: Sequence[tuple[float, float]]) -> str:
