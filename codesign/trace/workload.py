@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Never
 
 from codesign.config import (
     CodesignError,
@@ -64,18 +66,25 @@ def load_workload(
     dtype: str | None = None,
     image: int | None = None,
     overrides: Mapping[str, object] = {},
+    **unknown: Never,
 ) -> Trace:
     """The trace of a shipped workload, a workload file, a saved trace, or `gemm:M,N,K[,dtype]`.
 
     `phase` is inference (default), training, prefill or decode; `seq` counts new tokens and
     `context` cached ones; `image` is the edge of a square image. `overrides` replaces
     hyper-parameters by dotted path. A saved trace is what it is: it takes none of these. Raises
-    CodesignError for an unknown name, with a suggestion, and for sizes and phases that the model
-    does not have.
+    CodesignError for an unknown name or keyword, with a suggestion, and for sizes and phases that
+    the model does not have.
 
     >>> load_workload("gemm:4,8,16", phase="training").macs
     1536
     """
+    for keyword in unknown:
+        known = list(inspect.signature(load_workload).parameters)[1:-1]
+        raise CodesignError(
+            f"load_workload takes no {keyword[:40]!r}"
+            + (suggestion(keyword, known) or f"; it takes {', '.join(known)}")
+        )
     text = str(name_or_path)
     if text.strip().startswith("gemm:"):
         if image is not None or overrides:
