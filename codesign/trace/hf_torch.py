@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from codesign.config import CodesignError
+from codesign.config import CodesignError, suggestion
 from codesign.trace.experts import Experts
 from codesign.trace.hf_config import HFConfig, read_config
 from codesign.trace.op import GENERATING, Trace, forward_phase
@@ -84,17 +84,24 @@ def build_hf(config: HFConfig) -> nn.Module:
     """The module of a configuration, on the meta device, with attention and experts of ours."""
     transformers = _transformers()
     names = config.data.get("architectures") or [None]
+    known = list(transformers.CONFIG_MAPPING)
+    if config.model_type not in known:
+        raise config.error(
+            f"transformers {transformers.__version__} has no model_type "
+            f"{config.model_type[:40]!r} among its {len(known)}"
+            + suggestion(config.model_type, known)
+        )
     try:
         stated = transformers.AutoConfig.for_model(**config.data)
     except (ValueError, TypeError, KeyError) as error:
-        raise config.error(f"transformers reads no such model: {str(error)[:200]}") from None
+        raise config.error(f"transformers does not read it: {str(error)[:200]}") from None
     made = getattr(transformers, str(names[0]), None)
     if made is None or not hasattr(made, "_from_config"):
         two_sided = ("AutoModelForSeq2SeqLM", "AutoModelForSpeechSeq2Seq")
         autos = two_sided if stated.is_encoder_decoder else ("AutoModelForCausalLM",)
         heads = (getattr(transformers, auto) for auto in autos)
-        known = (auto for auto in heads if type(stated) in auto._model_mapping)
-        made = next(known, transformers.AutoModel)
+        fitting = (auto for auto in heads if type(stated) in auto._model_mapping)
+        made = next(fitting, transformers.AutoModel)
     build: Callable[..., nn.Module] = getattr(made, "_from_config", None) or made.from_config
     try:
         with torch.device("meta"):

@@ -146,9 +146,11 @@ def test_the_way_to_read_is_chosen(tmp_path: Path) -> None:
     assert extract(f"hf:{path}", seq=8).meta["torch"]
     with pytest.raises(CodesignError, match="no model_type 'cohere' here"):
         extract(f"hf:{path}", seq=8, via="shapes")
-    path.write_text('{"model_type": "no_such_model"}')
-    with pytest.raises(CodesignError, match="transformers reads no such model"):
-        extract(f"hf:{path}")
+    for name, meant in (("no_such_model", ""), ("qwen22", "; did you mean 'qwen2'\\?")):
+        path.write_text(json.dumps({"model_type": name}))
+        said = rf"transformers [\d.]+ has no model_type '{name}' among its \d+{meant}$"
+        with pytest.raises(CodesignError, match=said):
+            extract(f"hf:{path}")
     with pytest.raises(CodesignError, match="via is auto"):
         extract("torch:a:b", via="module")
     assert "torch" not in extract(f"hf:{CONFIGS / 'gpt2.json'}", seq=8).meta
