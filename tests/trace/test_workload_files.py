@@ -174,5 +174,5 @@ def test_mistakes_in_files_are_named(tmp_path: Path, text: str, message: str) ->
 def test_a_keyword_that_is_not_there_is_named_with_the_one_that_was_meant() -> None:
     with pytest.raises(CodesignError, match=r"takes no 'contxt'; did you mean 'context'\?$"):
         load_workload("bert_base", contxt=3)  # type: ignore[arg-type]
-    with pytest.raises(CodesignError, match="'zz'; it takes phase, batch, .*, overrides$"):
+    with pytest.raises(CodesignError, match=r"'zz'; it takes phase, batch, .*, overrides$"):
         load_workload("bert_base", zz=3)  # type: ignore[arg-type]
