@@ -54,17 +54,17 @@ def value_text(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def nothing_kept(rows: Sequence[Row], study: Study) -> str:
+def nothing_kept(rows: Sequence[Row], constraints: Sequence[str]) -> str:
     """What is said of points of which none is on the front: the nearest, and what it breaks."""
     from codesign.sweep.run import nearest
 
-    found = nearest(rows, study)
+    found = nearest(rows, constraints)
     if found is None:
         return "no point was evaluated without an error; --failed says why" if rows else "no points"
     row, broken = found
     values = ", ".join(f"{path}={value_text(value)}" for path, value in row.values.items())
     breaks = [
-        f"{limit.figure} is {row.metrics.get(limit.figure, nan):.4g}, not {limit.sign} "
+        f"{limit.figure} is {row.numbers.get(limit.figure, nan):.4g}, not {limit.sign} "
         f"{limit.value:g}"
         for limit in broken
     ]

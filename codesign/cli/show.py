@@ -90,6 +90,7 @@ def command(
             show_analyses.sensitivity(changes, as_json=as_json)
             return
     found = analysis.chosen(rows, wheres, sort, failed=failed)
+    limits = (*study.constraints, *wheres)
     if pareto:
         fronts = analysis.fronts(analysis.finest(found, rows), study, by)
         found = [row for front in fronts for row in front]
@@ -108,13 +109,14 @@ def command(
         better = analysis.against(found, study, against)
         show_analyses.against(better, study, against, most, as_json=as_json)
     elif as_json:
-        print_json({"study": study.name, "points": [_plain(row) for row in found]})
+        content = {"study": study.name, "points": [_plain(row) for row in found]}
+        print_json(content if found or not pareto else {**content, "nearest": _near(rows, limits)})
     elif failed:
         _failures(found[:most])
     elif written:
         show(f"{len(found):,} points in {' and '.join(map(str, written))}")
     elif pareto and not found:
-        show(nothing_kept(rows, study))
+        show(nothing_kept(rows, limits))
     else:
         good = sum(row.error is None for row in rows)
         show(f"{study.name} · {len(rows):,} points, {len(rows) - good:,} failed", bold=True)
@@ -149,6 +151,21 @@ def _plain(row: Row) -> dict[str, object]:
         "version": row.version,
         "duration_s": row.duration_s,
     }
+
+
+def _near(rows: Sequence[Row], limits: Sequence[str]) -> dict[str, object] | None:
+    """The point that breaks the limits least, and what it breaks; None where there is none."""
+    from codesign.sweep.run import nearest
+
+    found = nearest(rows, limits)
+    if found is None:
+        return None
+    row, broken = found
+    breaks = [
+        {"limit": str(limit), "figure": limit.figure, "value": row.numbers.get(limit.figure)}
+        for limit in broken
+    ]
+    return {**_plain(row), "breaks": breaks}
 
 
 def _failures(rows: Sequence[Row]) -> None:

@@ -143,7 +143,7 @@ def _summary(progress: Progress, base: Base, store: Store) -> None:
     if progress.front:
         show(front_table(progress.front, base.study))
     else:
-        show(nothing_kept(store.rows(), base.study))
+        show(nothing_kept(store.rows(), base.study.constraints))
     show(f"\nstore: {store.path} (codesign show {store.path})")
     next_step(f"codesign show {store.path} --pareto, codesign report {store.path} -o report.html")
 

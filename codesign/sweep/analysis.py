@@ -45,7 +45,7 @@ def chosen(
         row
         for row in rows
         if (row.error is not None) == failed
-        and all(limit.violation(_numbers(row)) == 0 for limit in limits)
+        and all(limit.violation(row.numbers) == 0 for limit in limits)
     ]
     if sort:
         name = sort.lstrip("-")
@@ -55,13 +55,8 @@ def chosen(
     return found
 
 
-def _numbers(row: Row) -> dict[str, float]:
-    own = {k: v for k, v in row.values.items() if isinstance(v, int | float)}
-    return {**own, **row.metrics, "number": row.number, "duration_s": row.duration_s}
-
-
 def _value(row: Row, name: str) -> Any:
-    return _numbers(row).get(name, row.values.get(name))
+    return row.numbers.get(name, row.values.get(name))
 
 
 def _order(value: Any) -> tuple[int, Any]:

@@ -240,17 +240,17 @@ def front_of(rows: Sequence[Row], study: Study, limits: Sequence[Limit] | None =
     return [feasible[i] for i in front(table)]
 
 
-def nearest(rows: Sequence[Row], study: Study) -> tuple[Row, list[Limit]] | None:
+def nearest(rows: Sequence[Row], constraints: Sequence[str]) -> tuple[Row, list[Limit]] | None:
     """The row that breaks the constraints least, and those that it breaks.
 
     What it breaks them by is relative to their numbers. None where no row has metrics.
     """
-    limits = tuple(map(parse_limit, study.constraints))
+    limits = tuple(map(parse_limit, constraints))
     good = [row for row in rows if row.error is None]
     if not good:
         return None
-    best = min(good, key=lambda row: (total_violation(limits, row.metrics), row.number))
-    return best, [limit for limit in limits if limit.violation(best.metrics)]
+    best = min(good, key=lambda row: (total_violation(limits, row.numbers), row.number))
+    return best, [limit for limit in limits if limit.violation(best.numbers)]
 
 
 def prepare(store: Store, base: Base, *, resume: bool) -> None:

@@ -60,6 +60,12 @@ class Row:
     texts: tuple[str, str, str] | None = field(default=None, repr=False, compare=False)
     """Values, configuration and metrics as JSON, where that is at hand."""
 
+    @property
+    def numbers(self) -> dict[str, float]:
+        """What limits can be set on: parameters that are numbers, metrics, number, duration."""
+        own = {name: v for name, v in self.values.items() if isinstance(v, int | float)}
+        return {**own, **self.metrics, "number": self.number, "duration_s": self.duration_s}
+
 
 class Store:
     """The points of one study; several processes may read and add at once.

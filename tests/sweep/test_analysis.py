@@ -183,17 +183,31 @@ def test_where_nothing_keeps_the_limits_the_nearest_is_named(store: Store) -> No
     rows = _good(store)
     least = min(row.metrics["area_mm2"] for row in rows)
     tight = study.model_copy(update={"constraints": (f"area_mm2 <= {least / 2}", "latency_s <= 1")})
-    found = nearest(rows, tight)
+    found = nearest(rows, tight.constraints)
     assert found is not None
     assert found[0].metrics["area_mm2"] == least
     assert [limit.figure for limit in found[1]] == ["area_mm2"]
-    said = nothing_kept(rows, tight)
+    said = nothing_kept(rows, tight.constraints)
     assert f"nearest is point {found[0].number} (" in said
     assert f"area_mm2 is {least:.4g}, not <= {least / 2:g}" in said
     assert "latency_s is" not in said
-    assert nearest([], tight) is None
+    assert nearest([], tight.constraints) is None
     failed = [replace(row, error="broken", metrics={}) for row in rows]
-    assert "--failed says why" in nothing_kept(failed, tight)
+    assert "--failed says why" in nothing_kept(failed, tight.constraints)
+
+
+def test_a_front_that_where_leaves_empty_has_a_nearest_point_too(store: Store) -> None:
+    """What --where asks counts as a limit, of parameters as of figures, in print and in JSON."""
+    words = ("--pareto", "--where", "arch.array.rows <= 3", "--where", "latency_s <= 1")
+    near = _shown(store, *words)["nearest"]
+    assert near["values"]["arch.array.rows"] == 4
+    assert near["breaks"] == [
+        {"limit": "arch.array.rows <= 3", "figure": "arch.array.rows", "value": 4}
+    ]
+    printed = _printed(store, *words)
+    assert f"nearest is point {near['number']} (" in printed
+    assert printed.splitlines()[-1] == "  arch.array.rows is 4, not <= 3"
+    assert "nearest" not in _shown(store, "--pareto")
 
 
 def test_files_hold_all_points_or_as_many_as_asked(store: Store, tmp_path: Path) -> None:
