@@ -24,7 +24,7 @@ _CELL = 6
 """Columns of a ratio with its mark and the space before it."""
 _LEGEND = {
     Verdict.LOSES: "- loses",
-    Verdict.CLOSE: "? too close to call: within the error of such speed-ups",
+    Verdict.CLOSE: "? too close to call, within the error",
     Verdict.SAME: "= no difference",
 }
 

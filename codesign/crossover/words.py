@@ -23,10 +23,12 @@ class Axis:
     def at(self, *sizes: int) -> str:
         """Sizes in words.
 
-        >>> TOKENS.at(64, 4096), TOKENS.at(1), BATCH.at(16)
-        ('64, 4,096 tokens', '1 token', 'batch 16')
+        >>> TOKENS.at(64, 4096), TOKENS.at(1), BATCH.at(4, 16, 64)
+        ('64 and 4,096 tokens', '1 token', 'batch 4, 16 and 64')
         """
-        return self._named(", ".join(f"{size:,}" for size in sizes), one=sizes == (1,))
+        *others, last = (f"{size:,}" for size in sizes)
+        listed = f"{', '.join(others)} and {last}" if others else last
+        return self._named(listed, one=sizes == (1,))
 
     def span(self, first: int, last: int) -> str:
         """A range in words.

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from codesign.arch.gpu_kernels import Float64
 from codesign.measure.gpu_decisions import both_ways, speedups
@@ -21,7 +20,6 @@ from codesign.measure.suite import Group
 
 _DIGITS = 3
 _TAIL = 0.1
-_Mask = NDArray[np.bool_]
 _Kind = tuple[str, str, str]
 """Machine, data type and pattern."""
 _HEAD = """\
@@ -98,16 +96,16 @@ def called(scored: Sequence[Scored], transfer: Sequence[Scored]) -> list[Group]:
     own = _speedups([one for one in scored if one.calibrated])
     lent = _speedups(transfer)
     of_other_weights = [
-        (here, here[(here[:, 1:3] != weight).any(1)], (here[:, 1:3] == weight).all(1))
+        (here[same], here[~same])
         for all_rows in own.values()
         for here in _by_rows(all_rows)
         for weight in np.unique(here[:, 1:3], axis=0)
+        for same in [(here[:, 1:3] == weight).all(1)]
     ]
     of_other_boards = [
-        (here, others, np.ones(len(here), dtype=np.bool_))
+        (here, _same_rows(_alike(lent, kind, but=kind[0]), here))
         for kind, all_rows in lent.items()
         for here in _by_rows(all_rows)
-        for others in [_same_rows(_alike(lent, kind, but=kind[0]), here)]
     ]
     groups = [
         _called("decision called, by the error of other (n, k)", of_other_weights),
@@ -123,13 +121,13 @@ def _same_rows(found: Float64, like: Float64) -> Float64:
     return found[(low <= found[:, 0]) & (found[:, 0] <= high)]
 
 
-def _called(name: str, cases: Iterable[tuple[Float64, Float64, _Mask]]) -> Group | None:
-    """Of products here, others that say their error, and which of those here are judged by it."""
+def _called(name: str, cases: Iterable[tuple[Float64, Float64]]) -> Group | None:
+    """Products, each time with others whose spread says how sure they are."""
     sure, right = [], []
-    for here, others, judged in cases:
+    for judged, others in cases:
         if not len(others):
             continue
-        simulated, measured = here[judged, 3], here[judged, 4]
+        simulated, measured = judged[:, 3], judged[:, 4]
         least, most = _spread(others)
         sure.append(
             (simulated > 1) & (simulated * least > 1) | (simulated < 1) & (simulated * most < 1)
