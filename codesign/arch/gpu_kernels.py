@@ -120,22 +120,15 @@ def form_of(pattern: Pattern, a_dtype: str, b_dtype: str, *, sparse_mma: bool) -
 
 
 @cache
-def tile_library(
-    warp_groups: bool, most_edge: int = 256, *, tensor_memory: bool = False
-) -> tuple[tuple[int, int], ...]:
-    """Tile shapes (rows of A, rows of B) of thread blocks; (1, 1) is a product with a vector.
-
-    Kernels whose sums are in tensor memory are those of warp groups alone, for vectors too.
-    """
+def tile_library(warp_groups: bool, most_edge: int = 256) -> tuple[tuple[int, int], ...]:
+    """Tile shapes (rows of A, rows of B) of thread blocks; (1, 1) is a product with a vector."""
     edges = (16, 32, 64, 128, 256)
     found = {(m, n) for m, n in product(edges, edges) if 512 <= m * n <= _SUMS_OF_A_TILE}
-    if warp_groups or tensor_memory:
+    if warp_groups:
         wide = product((64, 128, 256), (8, 16, 32, 64, 96, 128, 192, 256))
         pairs = {(m, n) for m, n in wide if m * n <= _SUMS_OF_A_TILE}
-        both = pairs | {(n, m) for m, n in pairs}
-        found = both if tensor_memory else found | both
-    kept = sorted(shape for shape in found if max(shape) <= most_edge)
-    return tuple(kept) if tensor_memory else ((1, 1), *kept)
+        found |= pairs | {(n, m) for m, n in pairs}
+    return ((1, 1), *sorted(shape for shape in found if max(shape) <= most_edge))
 
 
 @cache
@@ -163,9 +156,10 @@ class Board:
 
     def tiles(self, most_edge: int = 256) -> tuple[tuple[int, int], ...]:
         """The tile shapes of a library for the board."""
-        return tile_library(
-            self.warp_groups, most_edge, tensor_memory=self.tensor_memory is not None
-        )
+        if self.tensor_memory is None:
+            return tile_library(self.warp_groups, most_edge)
+        every = tile_library(True, most_edge)
+        return tuple(shape for shape in every if min(shape) >= laws().least_tensor_edge)
 
     def row(self) -> Float64:
         sums = self.tensor_memory
@@ -183,6 +177,7 @@ class Board:
 _BESIDE_THE_KERNEL = frozenset(
     {
         "least_sparse_tile",
+        "least_tensor_edge",
         "most_sparse_stages",
         "power_window_us",
         "unsplit",
@@ -210,6 +205,7 @@ class Laws(Spec):
         ge=0, le=1, description="as fill_share, where sums are in tensor memory"
     )
     least_sparse_tile: tuple[int, int] = Field(description="rows of A and of B, of 2:4 kernels")
+    least_tensor_edge: int = Field(ge=1, description="of tiles whose sums are in tensor memory")
     most_sparse_stages: int = Field(ge=2, description="of a 2:4 kernel without warp groups")
     power_window_us: float = Field(gt=0, description="over which a power limiter averages")
     unsplit: tuple[DTypeName, ...] = Field(description="types whose dense products are not split")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from codesign.arch import load_arch
 from codesign.arch.gpu_kernels import SPLITS, laws, tile_library
 from codesign.kernels.tensor_core import CYCLES, DRAM_READ, choose_tiles
 from codesign.kernels.tensor_core import SPLITS as PARTS
@@ -28,8 +29,9 @@ SIZES = st.tuples(
 
 
 def tiles_of(gpu: Gpu) -> list[tuple[int, int, int]]:
-    held = bool(gpu.rows)
-    return [(m, n, int(held)) for m, n in tile_library(bool(gpu.warp_groups), tensor_memory=held)]
+    if not gpu.rows:
+        return [(m, n, 0) for m, n in tile_library(bool(gpu.warp_groups))]
+    return [(m, n, 1) for m, n in load_arch("b200").board.tiles()]
 
 
 def chosen(size, gpu: Gpu, constants: Constants, operands: Operands, tiles=None) -> np.ndarray:

@@ -16,7 +16,7 @@ from codesign.arch.tensor_core import TensorCore
 from codesign.config import CodesignError
 from codesign.evaluate import evaluate
 from codesign.evaluate import lower as lower_op
-from codesign.kernels.tensor_core import SPLITS
+from codesign.kernels.tensor_core import SERVERS, SPLITS
 from codesign.measure.gpu_files import DEVICE_SHARE
 from codesign.measure.knobs import knobs, neighbours
 from codesign.sim import simulate
@@ -340,6 +340,19 @@ def test_tiles_of_sparse_kernels_are_no_smaller_than_a_sparse_instruction_allows
     )
     assert least_m <= sparse.tile_m
     assert dense.tile_n < least_n <= sparse.tile_n
+
+
+def test_kernels_with_tensor_memory_have_wide_tiles_and_a_multiprocessor_each():
+    machine = load_arch("b200")
+    assert min(map(min, machine.board.tiles())) == laws().least_tensor_edge
+    assert set(machine.board.tiles()) < set(load_arch("h200").board.tiles())
+    for rows in (1, 16, 300, 5000):
+        op = gemm(rows, 4096, 4096).ops[0]
+        row = machine._choice(op)
+        assert row[SERVERS] == machine.spec.sm.count
+        assert machine._choice(op, machine.mappings(op)[0])[0] == row[0]
+    few = [machine._choice(gemm(rows, 4096, 4096).ops[0])[0] for rows in (1, 64)]
+    assert few[0] == pytest.approx(few[1], rel=0.1)
 
 
 def test_sparse_kernels_without_warp_groups_have_short_pipelines():
