@@ -13,7 +13,7 @@ from codesign.config import CodesignError
 from codesign.sweep.check import find_sweep, read_study, sweep_names
 from codesign.sweep.design import Base, Designs
 from codesign.sweep.limits import parse_limit, total_violation
-from codesign.sweep.pareto import costs, front, hypervolume, knee
+from codesign.sweep.pareto import beaten, costs, front, hypervolume, knee
 from codesign.sweep.run import Sweep, prepare
 from codesign.sweep.samplers import at_share, make_sampler
 from codesign.sweep.store import Store
@@ -105,13 +105,26 @@ def test_fronts_and_volumes_are_those_of_the_definition(columns: int) -> None:
     for _ in range(30):
         points = rng.integers(0, 5, (12, columns)).astype(float)
         kept = front(points)
-        beaten = [any((q <= p).all() and (q < p).any() for q in points) for p in points]
-        best = {tuple(p) for p, lost in zip(points, beaten, strict=True) if not lost}
+        lost = [any((q <= p).all() and (q < p).any() for q in points) for p in points]
+        best = {tuple(p) for p, worse in zip(points, lost, strict=True) if not worse}
         assert {tuple(points[i]) for i in kept} == best
         assert len(kept) == len(best)
         cells = itertools.product(range(5), repeat=columns)
         covered = sum(any((p <= c).all() for p in points) for c in map(np.array, cells))
         assert hypervolume(points, np.full(columns, 5.0)) == covered
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3])
+def test_rows_are_beaten_by_the_definition(columns: int) -> None:
+    """Nowhere better and somewhere worse than one of the others; equal rows beat no one."""
+    rng = np.random.default_rng(columns)
+    for size in (0, 1, 9):
+        points, others = (rng.integers(0, 4, (n, columns)).astype(float) for n in (12, size))
+        expected = [any((q <= p).all() and (q < p).any() for q in others) for p in points]
+        assert beaten(points, others).tolist() == expected
+    kept = points[front(points)]
+    assert not beaten(kept, points).any()
+    assert not beaten(kept, kept).any()
 
 
 def test_the_knee_gives_up_least() -> None:
