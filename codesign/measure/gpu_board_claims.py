@@ -21,6 +21,7 @@ from codesign.measure.gpu_rows import (
 )
 from codesign.measure.gpu_scores import is_calibrated, tensor_core
 from codesign.measure.gpu_settings import settings
+from codesign.measure.gpu_standings import BUCKETS, bucket_name
 from codesign.measure.suite import Group, TableRow, compare
 from codesign.units import DTypeName
 
@@ -171,6 +172,8 @@ def board_scores() -> tuple[list[Group], list[TableRow]]:
         ]
         groups += _groups(found, role)
         rows += _rows(found, section)
+        if role == "unseen":
+            rows += _mean_rows(found)
     return groups, rows
 
 
@@ -190,6 +193,30 @@ def _groups(found: list[Scored], role: str) -> Iterator[Group]:
             within=BOUND if role == "unseen" else None,
             note="; ".join(notes),
         )
+
+
+def _mean_rows(found: list[Scored]) -> Iterator[TableRow]:
+    """Mean error by board, type and rows of A, of those with more than one range of rows."""
+    sorted_pairs: dict[tuple[str, str], dict[str, list[tuple[float, float]]]] = {}
+    for claim, pairs in found:
+        if claim.beside or claim.best_tflops is not None:
+            continue
+        own = sorted_pairs.setdefault((claim.gpu, claim.dtype), {})
+        for (_, m, _, _), pair in zip(claim.sizes, pairs, strict=True):
+            bucket = next(one for one in BUCKETS if m <= one[1])
+            own.setdefault(bucket_name(*bucket), []).append(pair)
+    for (gpu, dtype), buckets in sorted_pairs.items():
+        for name in (bucket_name(*one) for one in BUCKETS):
+            if len(buckets) > 1 and name in buckets:
+                yield {
+                    "section": "mean error of boards that nothing of theirs is fitted on",
+                    "gpu": gpu,
+                    "dtype": dtype,
+                    "rows of A": name,
+                    "products": len(buckets[name]),
+                    "bias": float(np.mean([ours / theirs - 1.0 for ours, theirs in buckets[name]])),
+                    "mean error": _mean(buckets[name]),
+                }
 
 
 def _mean(pairs: Iterable[tuple[float, float]]) -> float:
