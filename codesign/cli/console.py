@@ -10,6 +10,7 @@ from math import floor, isfinite, log10
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 _ASCII = str.maketrans({"×": "x", "²": "2", "µ": "u", "·": ",", "–": "-", "—": "-", "…": "..."})
@@ -41,17 +42,11 @@ def show(thing: str | Table = "", *narrower: Table, bold: bool = False) -> None:
     A pipe is 80 columns wide, or as wide as the words of a text or table need: no path is broken.
     A terminal too narrow for a table gets the first of the `narrower` ones that fits, or the last.
     """
-    from rich.console import Console
-    from rich.measure import Measurement
     from rich.table import Table
 
-    out = Console(markup=False, emoji=False, highlight=False)
+    out = _console()
     if isinstance(thing, Table):
-        unbounded = out.options.update(width=_WIDEST)
-        needed = {}
-        for grid in (thing, *narrower):
-            _keep_whole(grid)
-            needed[grid] = Measurement.get(out, unbounded, grid).minimum
+        needed = {grid: least_width(grid) for grid in (thing, *narrower)}
         if sys.stdout.isatty():
             thing = next((grid for grid in needed if needed[grid] <= out.width), [*needed][-1])
         else:
@@ -63,11 +58,33 @@ def show(thing: str | Table = "", *narrower: Table, bold: bool = False) -> None:
     sys.stdout.write("\n".join(line.rstrip() for line in captured.get().split("\n")))
 
 
+def lines(grid: Table) -> list[str]:
+    """A table's lines with no cell folded."""
+    out = _console()
+    out.width = _WIDEST
+    with out.capture() as captured:
+        out.print(grid)
+    return [line.rstrip() for line in captured.get().splitlines()]
+
+
 def width() -> int:
     """Columns of the terminal; 80 in a pipe."""
+    return _console().width
+
+
+def _console() -> Console:
     from rich.console import Console
 
-    return Console().width
+    return Console(markup=False, emoji=False, highlight=False)
+
+
+def least_width(grid: Table) -> int:
+    """Columns that a table needs where every word of its texts stands whole."""
+    from rich.measure import Measurement
+
+    out = _console()
+    _keep_whole(grid)
+    return Measurement.get(out, out.options.update(width=_WIDEST), grid).minimum
 
 
 def _keep_whole(grid: Table) -> None:
