@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from codesign.arch.base import AnyMachine
 from codesign.crossover.curve import Curve, Verdict, verdict_of
 from codesign.evaluate import evaluate
 from codesign.metrics.result import OpResult, Result
-from codesign.trace.op import Trace
+from codesign.trace.op import Kind, Trace
+
+_WEIGHTED = (Kind.GEMM, Kind.CONV)
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ def keepings(
     rows, found = gains(curve), []
     if len(rows) < 2:
         return ()
+    weighted = {kind_of(op.layer) for op in curve.points[0].dense.ops if op.kind in _WEIGHTED}
     for i, point in enumerate(curve.points):
         losers = [row for row in rows if row.speedups[i] < 1]
         others = tuple(row.where for row in rows if row.speedups[i] >= 1)
@@ -86,9 +89,23 @@ def keepings(
             speedup = point.dense.latency_s / mixed.latency_s
         if speedup > point.speedup:
             certain = any(row.verdicts[i] is Verdict.LOSES for row in losers)
-            dense = tuple(row.where for row in losers)
-            found.append(Keeping(point.size, dense, others, speedup, certain))
+            dense = joined([row.where for row in losers], weighted)
+            found.append(Keeping(point.size, dense, joined(others, weighted), speedup, certain))
     return tuple(found)
+
+
+def joined(globs: Sequence[str], weighted: Collection[str]) -> tuple[str, ...]:
+    """The globs, siblings as one where they are all the layers with weights below their parent.
+
+    >>> joined(["l.*.a.q", "l.*.a.k", "l.*.mlp.up"], {"l.*.a.q", "l.*.a.k", "l.*.mlp.up", "l.*.z"})
+    ('l.*.a.*', 'l.*.mlp.up')
+    """
+    found = []
+    for glob in globs:
+        parent = glob.rpartition(".")[0]
+        below = {kind for kind in weighted if parent and kind.startswith(f"{parent}.")}
+        found.append(f"{parent}.*" if len(below) > 1 and below <= {*globs} else glob)
+    return tuple(dict.fromkeys(found))
 
 
 def kind_of(layer: str) -> str:
