@@ -37,6 +37,11 @@ class Base:
         return {name: fingerprint(document.data) for name, document in self.machines.items()}
 
     @property
+    def workload_marks(self) -> dict[str, str]:
+        """Fingerprints of the workload files that are not shipped, by name."""
+        return {name: fingerprint(text) for name, text in self.workloads.items()}
+
+    @property
     def saved_sparse(self) -> frozenset[str]:
         """The workloads that are saved traces with sparsity of their own."""
         saved = {n: json.loads(text) for n, text in self.workloads.items() if n.endswith(".json")}

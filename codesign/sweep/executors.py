@@ -11,7 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from typing import Any, Protocol
 
-from codesign.config import CodesignError
+from codesign.config import CodesignError, fingerprint
 from codesign.sweep.design import Base, Point
 from codesign.sweep.engine import Engine, Outcome
 from codesign.sweep.study import Execution
@@ -212,8 +212,9 @@ _engines: dict[object, Engine] = {}
 
 
 def _evaluate_task(base: Base, engine: type[Engine], points: list[Point]) -> list[Outcome]:
-    """What runs on the cluster: an engine is kept in each worker between tasks."""
-    key = (base.study.fingerprint, engine)
+    """What runs on the cluster: an engine is kept in each worker between tasks of one sweep."""
+    content = [base.study.fingerprint, base.marks, base.workload_marks]
+    key = (fingerprint(content), engine)
     if key not in _engines:
         _engines.clear()
         _engines[key] = engine(base)

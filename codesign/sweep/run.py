@@ -285,9 +285,8 @@ _FREE = ("execution", "output", "description", "run_cap", "promote", "metrics", 
 def definition(base: Base) -> str:
     """Fingerprint of what decides a study's points."""
     content = base.study.model_dump(mode="json", exclude=set(_FREE))
-    files = {name: fingerprint(text) for name, text in base.workloads.items()}
     accuracy = [mark] if (mark := source_mark(base.study.accuracy)) else []
-    return fingerprint([content, base.marks, files, *accuracy])
+    return fingerprint([content, base.marks, base.workload_marks, *accuracy])
 
 
 def stored_study(store: Store) -> Study:
