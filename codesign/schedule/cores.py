@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from codesign.schedule.program import MARKER, Program, Unit
+from codesign.schedule.program import MARKER, Program, Unit, joint_tallies
 from codesign.schedule.streaming import DRAM
 
 _SHARED = (MARKER.name, DRAM.name)
@@ -58,10 +58,6 @@ def side_by_side(programs: Sequence[Program]) -> Program:
     row = np.concatenate(rows)
     order = np.argsort(row, kind="stable")
     dep_ptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=size))])
-    tallies: dict[str, int] = {}
-    for program in programs:
-        for action, amount in program.tallies.items():
-            tallies[action] = tallies.get(action, 0) + amount
 
     def column(name: str) -> Any:
         ends = getattr(programs[0], name)
@@ -77,5 +73,5 @@ def side_by_side(programs: Sequence[Program]) -> Program:
         count=column("count"),
         dep_ptr=dep_ptr.astype(np.int64),
         dep_idx=np.concatenate(targets)[order],
-        tallies=tallies,
+        tallies=joint_tallies(programs),
     )

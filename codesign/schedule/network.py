@@ -10,7 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.config import CodesignError
-from codesign.schedule.program import ENGINE_READY, ENGINE_RELEASED, INPUTS_READY, Int64, Program
+from codesign.schedule.program import (
+    ENGINE_READY,
+    ENGINE_RELEASED,
+    INPUTS_READY,
+    Int64,
+    Program,
+    joint_tallies,
+)
 
 
 @dataclass(frozen=True)
@@ -85,10 +92,6 @@ class Network:
         dep_idx[~outer] = np.concatenate(
             [run.dep_idx + at for run, at in zip(runs, starts, strict=True)]
         )
-        tallies: dict[str, int] = {}
-        for run in runs:
-            for action, amount in run.tallies.items():
-                tallies[action] = tallies.get(action, 0) + amount
         return Program(
             units=runs[0].units,
             actions=runs[0].actions,
@@ -99,7 +102,7 @@ class Network:
             count=np.concatenate([run.count for run in runs]),
             dep_ptr=dep_ptr,
             dep_idx=dep_idx,
-            tallies=tallies,
+            tallies=joint_tallies(runs),
         )
 
 

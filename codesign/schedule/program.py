@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -100,6 +100,15 @@ class Program:
         for name, amount in self.tallies.items():
             out[name] = out.get(name, 0) + amount
         return out
+
+
+def joint_tallies(programs: Iterable[Program]) -> dict[str, int]:
+    """The tallies of several programs together."""
+    sums: dict[str, int] = {}
+    for program in programs:
+        for action, amount in program.tallies.items():
+            sums[action] = sums.get(action, 0) + amount
+    return sums
 
 
 NO_ACTION = "none"
