@@ -24,8 +24,8 @@ from codesign.arch.gpu_kernels import (
 )
 from codesign.arch.parts import Source
 from codesign.arch.tensor_core import TensorCore
-from codesign.config import Spec, load_spec
-from codesign.measure.oracle_file import open_text, read_records
+from codesign.config import CodesignError, Spec, load_spec
+from codesign.measure.oracle_file import lacks, read_records
 from codesign.schedule.program import Int64
 from codesign.sparsity.pattern import NM
 from codesign.units import DTypeName
@@ -36,6 +36,8 @@ COLUMNS = (
     "gpu", "dtype", "pattern", "library", "version", "m", "n", "k", "latency_us", "source",
 )  # fmt: skip
 PATTERNS = ("dense", "2:4")
+_FEW_COLUMNS = 2
+"""A file that lacks no more of COLUMNS is meant to be one of measured products."""
 BOARDS = {
     "A100-80GB": "a100_sxm_80gb",
     "H100-80GB": "h100_sxm",
@@ -283,16 +285,15 @@ def predict(machine: TensorCore, rows: Rows, protocol: Protocol) -> Float64:
 
 
 def data_files(folder: Path) -> Sequence[Path]:
-    """The CSV files of a folder, packed or not, that have the columns of measured products."""
+    """The CSV files of a folder, packed or not, that have the columns of measured products.
+
+    Raises CodesignError for a file that cannot be read, and for one that lacks a few of them.
+    """
     found = []
     for path in sorted([*folder.glob("*.csv"), *folder.glob("*.csv.gz")]):
-        if has_columns(path):
+        absent = lacks(path, COLUMNS)
+        if not absent:
             found.append(path)
+        elif len(absent) <= _FEW_COLUMNS:
+            raise CodesignError(f"{path}:1: no column {', '.join(absent)}")
     return found
-
-
-def has_columns(path: Path) -> bool:
-    """Whether a file's first line names all of COLUMNS."""
-    with open_text(path) as file:
-        header = file.readline()
-    return set(COLUMNS) <= {cell.strip() for cell in header.split(",")}

@@ -16,6 +16,7 @@ from codesign.arch.tensor_core import TensorCore
 from codesign.config import CodesignError
 from codesign.measure.gpu_roofline import Roofline3, fit_roofline
 from codesign.measure.gpu_rows import (
+    COLUMNS,
     Rows,
     data_files,
     machine_name,
@@ -54,7 +55,9 @@ def scored_groups(path: Path) -> tuple[list[Scored], list[Group]]:
     """
     files = data_files(path) if path.is_dir() else [path]
     if not files:
-        raise CodesignError(f"{path}: no CSV file has the columns of measured products")
+        raise CodesignError(
+            f"{path}: no CSV file has the columns of measured products ({', '.join(COLUMNS)})"
+        )
     groups = read_rows(files)
     scored, beside = [], []
     for rows in groups:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import gzip
 import math
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, TextIO
@@ -75,6 +77,25 @@ def open_text(path: Path) -> TextIO:
     return path.open(encoding="utf-8-sig", newline="")
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
+    """A CSV file as text; CodesignError for one that cannot be unpacked or is no UTF-8 text."""
+    try:
+        with open_text(path) as file:
+            yield file
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise CodesignError(f"{path}: not a gzip file ({error})") from None
+    except UnicodeDecodeError as error:
+        raise CodesignError(f"{path}: not UTF-8 text ({error.reason})") from None
+
+
+def lacks(path: Path, columns: Sequence[str]) -> list[str]:
+    """Those of the columns that the first line of a CSV file does not name."""
+    with _opened(path) as file:
+        header = {cell.strip() for cell in file.readline().split(",")}
+    return [column for column in columns if column not in header]
+
+
 def read_records(path: Path, columns: Sequence[str]) -> list[Record]:
     """The lines of a CSV file that has at least these columns, in any order.
 
@@ -83,7 +104,7 @@ def read_records(path: Path, columns: Sequence[str]) -> list[Record]:
     """
     name = str(path)
     records: list[Record] = []
-    with open_text(path) as file:
+    with _opened(path) as file:
         reader = csv.reader(file, strict=True)
         try:
             header = [cell.strip() for cell in next(reader, [])]
@@ -97,10 +118,6 @@ def read_records(path: Path, columns: Sequence[str]) -> list[Record]:
                     )
                 cells = dict(zip(header, (cell.strip() for cell in row), strict=True))
                 records.append(Record(name, reader.line_num, cells))
-        except (gzip.BadGzipFile, EOFError) as error:
-            raise CodesignError(f"{name}: not a gzip file ({error})") from None
-        except UnicodeDecodeError as error:
-            raise CodesignError(f"{name}: not UTF-8 text ({error.reason})") from None
         except csv.Error as error:
             raise CodesignError(f"{name}:{reader.line_num}: {error}") from None
     if not records:

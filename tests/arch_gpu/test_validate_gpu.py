@@ -96,6 +96,22 @@ def test_an_empty_folder_and_broken_gzip_are_faults(tmp_path):
         run(file)
 
 
+@pytest.mark.parametrize(
+    ("name", "held", "said"),
+    [
+        ("a.csv", b"\xff\xfe\x00gpu", "a.csv: not UTF-8 text"),
+        ("a.csv.gz", b"gpu,dtype", "a.csv.gz: not a gzip file"),
+        ("a.csv.gz", b"\x1f\x8b\x08\x00garbage", "a.csv.gz: not a gzip file"),
+        ("a.csv", HEADER.replace("dtype", "type").encode(), "a.csv:1: no column dtype"),
+    ],
+)
+def test_a_file_of_a_folder_that_is_broken_or_lacks_little_is_named(tmp_path, name, held, said):
+    write(tmp_path, ROW)
+    (tmp_path / name).write_bytes(held)
+    with pytest.raises(CodesignError, match=said):
+        scored_groups(tmp_path)
+
+
 def test_boards_and_types_without_a_model_are_left_out_by_name(tmp_path):
     rows = (ROW.replace("H200-SXM", "Z80"), ROW.replace("fp16", "fp4"), ROW)
     found = run(write(tmp_path, *rows))
