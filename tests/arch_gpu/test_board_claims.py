@@ -4,6 +4,7 @@ the fits that they test?"""
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -127,23 +128,26 @@ def test_machines_of_a_process_have_one_energy():
 
 def test_the_energy_that_made_the_rates_is_found_again(monkeypatch):
     law = start_law()
-    families = {}
-    for one in (claim(squares=[2048], best_tflops=1.0),):
-        case = Case(board(one), rows_of(one), protocol_of(one))
-        families[False, "dense"] = Fit((case,), 0.0, 1)
-    truth = {**law.mac_pj, "8N": 4.0}
-    made = []
+    one = claim(squares=[2048], best_tflops=1.0)
+    families = {(False, "dense"): Fit((Case(board(one), rows_of(one), protocol_of(one)),), 0.0, 1)}
+    made = replace(law, mac_pj={**law.mac_pj, "8N": 4.0})
+    few, known = [[512, 8192, 8192]] * 4, []
     for gpu in ("A40", "RTX-A4000"):
-        one = claim(gpu=gpu, squares=[512, 4096, 8192], tflops=[1.0, 1.0, 1.0])
-        machine = type(law)(law.exponent, law.sparse_factor, truth, law.bursts).on(board(one))
-        rates = [ours for ours, _ in pairs_of(one, machine, protocol_of(one))]
-        made.append(one.model_copy(update={"tflops": (99.0, *rates[1:])}))
-    known = BoardClaims(sources=board_claims().sources, claims=tuple(made))
-    monkeypatch.setattr(gpu_claim_fit, "board_claims", lambda: known)
+        one = claim(gpu=gpu, shapes=[*few, [4096] * 3, [8192] * 3], tflops=[1.0] * 6)
+        rates = [ours for ours, _ in pairs_of(one, made.on(board(one)), protocol_of(one))]
+        rates[:4] = [rate / 2 for rate in rates[:4]]
+        known.append(one.model_copy(update={"tflops": tuple(rates)}))
+    published = BoardClaims(sources=board_claims().sources, claims=tuple(known))
+    monkeypatch.setattr(gpu_claim_fit, "board_claims", lambda: published)
     plan = ClaimedProcess(start=2.5, machines=("a40", "a4000"), boards=("A40", "RTX-A4000"))
     assert fit_energy("8N", plan, law, families, protocols()) == pytest.approx(4.0, rel=0.02)
-    only = plan.model_copy(update={"boards": ("A40",), "sources": ("mamf",)})
-    assert not only.has("A40", "squares")
+
+
+def test_a_plan_may_leave_sources_of_a_board_out():
+    plan = ClaimedProcess(start=1.0, machines=(), boards=("A40",))
+    assert plan.has("A40", "squares")
+    assert not plan.has("A4000", "squares")
+    assert not plan.model_copy(update={"sources": ("mamf",)}).has("A40", "squares")
 
 
 def test_only_large_products_say_what_power_allows():
@@ -152,7 +156,9 @@ def test_only_large_products_say_what_power_allows():
     assert large.sizes == [(1, 2048, 2048, 2048), (1, 4096, 4096, 4096)]
     assert large.tflops == (2.0, 3.0)
     assert np.array_equal(rows_of(large).latency_us, rows_of(one).latency_us[1:])
-    assert large_products(claim(squares=[512], tflops=[1.0])) is None
+    few_rows = claim(shapes=[[512, 8192, 8192]], tflops=[1.0])
+    small_weights = claim(shapes=[[4096, 512, 512]], tflops=[1.0])
+    assert large_products(few_rows) is large_products(small_weights) is None
 
 
 @pytest.mark.parametrize(
