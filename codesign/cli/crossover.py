@@ -90,6 +90,7 @@ def command(
     from codesign.crossover.curve import curves
     from codesign.crossover.layers import gains, keepings
     from codesign.crossover.words import BATCH, TOKENS, plain
+    from codesign.trace.transform import is_change
 
     plot = _figure_file(inputs.output_file(plot))
     machines = _machines(archs, assignments)
@@ -102,6 +103,10 @@ def command(
         for text in _once(sparsities, "--sparsity")
     }
 
+    def can_choose(sparsity: str) -> bool:
+        """Whether single layers can be left out: those of a pattern, placed by one rule."""
+        return not is_change(sparsity) and not any("=" in glob for glob in placement.where)
+
     def only(curve: Curve) -> Callable[[int, Sequence[str]], Trace]:
         """Traces in which only the layers that some globs name are sparse."""
         return lambda each, where: inputs.make_sparse(
@@ -113,6 +118,8 @@ def command(
         rows = [gains(curve) for curve in found]
         keeps = [
             keepings(curve, machines[curve.arch], only(curve), fidelity=fidelity, seed=seed)
+            if can_choose(curve.sparsity)
+            else ()
             for curve in found
         ]
     axis = TOKENS if workload.startswith(_GEMM) else BATCH

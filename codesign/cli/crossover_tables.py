@@ -46,7 +46,8 @@ def show_answer(answer: Answer, *, energy: bool) -> None:
     show(answer.title, bold=True)
     _show_ratios(answer, "speed-up over dense", _speedup)
     verdicts = {curve.verdict(point) for curve in answer.curves for point in curve.points}
-    verdicts |= {one for rows in answer.gains for row in rows for one in row.verdicts}
+    layers = [rows if len(rows) > 1 else () for rows in answer.gains]
+    verdicts |= {one for rows in layers for row in rows for one in row.verdicts}
     if legend := [text for verdict, text in _LEGEND.items() if verdict in verdicts]:
         show("; ".join(legend))
     if energy:
@@ -57,8 +58,8 @@ def show_answer(answer: Answer, *, energy: bool) -> None:
         show(f"{words.pays(curve, answer.axis)} {words.bounds(curve, answer.axis)}")
         if energy:
             show(words.energy(curve, answer.axis))
-    for curve, rows, keeps in zip(answer.curves, answer.gains, answer.keeps, strict=True):
-        if len(rows) > 1:
+    for curve, rows, keeps in zip(answer.curves, layers, answer.keeps, strict=True):
+        if rows:
             _show_layers(curve, rows, answer.axis)
             for line in words.kept_dense(keeps, answer.axis):
                 show(line)

@@ -6,12 +6,15 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from codesign.arch.base import AnyMachine
-from codesign.crossover.curve import Curve, Verdict, verdict_of
+from codesign.crossover.curve import Curve, Point, Verdict, verdict_of
 from codesign.evaluate import evaluate
-from codesign.metrics.result import OpResult, Result
+from codesign.metrics.result import OpResult
 from codesign.trace.op import Kind, Trace
 
 _WEIGHTED = (Kind.GEMM, Kind.CONV)
+
+
+_Layers = Mapping[str, Sequence[OpResult]]
 
 
 @dataclass(frozen=True)
@@ -40,24 +43,28 @@ class Keeping:
 
 
 def gains(curve: Curve) -> tuple[Gain, ...]:
-    """A row for each kind of layer that sparsity changes, in the order of the model.
+    """A row for each kind of layer whose products sparsity changes, in the order of the model.
 
-    Layers whose paths differ in numbers alone are one kind. A layer's time is the cycles by which
-    its operators moved the end of the run.
+    Layers whose paths differ in numbers alone are one kind; operators that a change of the trace
+    has put below a layer belong to it. A layer's time is the cycles by which its operators moved
+    the end of the run.
     """
-    at = [(_by_kind(point.dense), _by_kind(point.sparse), point) for point in curve.points]
+    at = [(*_by_kind(point), point) for point in curve.points]
     kinds = dict.fromkeys(
-        kind for old, new, _ in at for kind in new if _works(old.get(kind)) != _works(new[kind])
+        kind
+        for old, new, _ in at
+        for kind, ops in old.items()
+        if any(op.macs for op in ops) and _works(ops) != _works(new[kind])
     )
     found = []
     for kind in kinds:
         speedups, verdicts, shares = [], [], []
         for old, new, point in at:
-            speedup = _cycles(old.get(kind)) / max(1, _cycles(new.get(kind)))
+            speedup = _cycles(old[kind]) / max(1, _cycles(new[kind]))
             least, most = curve.trust.spread(point.rows)
             speedups.append(speedup)
             verdicts.append(verdict_of(speedup, (least * speedup, most * speedup)))
-            shares.append(_cycles(old.get(kind)) / max(1, point.dense.cycles))
+            shares.append(_cycles(old[kind]) / max(1, point.dense.cycles))
         found.append(Gain(kind, tuple(speedups), tuple(verdicts), tuple(shares)))
     return tuple(found)
 
@@ -117,16 +124,23 @@ def kind_of(layer: str) -> str:
     return ".".join("*" if part.isdecimal() else part for part in layer.split("."))
 
 
-def _by_kind(result: Result) -> Mapping[str, list[OpResult]]:
-    found: dict[str, list[OpResult]] = {}
-    for op in result.ops:
-        found.setdefault(kind_of(op.layer or op.name), []).append(op)
-    return found
+def _by_kind(point: Point) -> tuple[_Layers, _Layers]:
+    """The operators of the dense and of the sparse run by kinds of layers of the dense one."""
+    dense: dict[str, list[OpResult]] = {}
+    for op in point.dense.ops:
+        dense.setdefault(kind_of(op.layer or op.name), []).append(op)
+    sparse: dict[str, list[OpResult]] = {kind: [] for kind in dense}
+    for op in point.sparse.ops:
+        kind = kind_of(op.layer or op.name)
+        while kind and kind not in dense:
+            kind = kind.rpartition(".")[0]
+        sparse.setdefault(kind, []).append(op)
+    return dense, sparse
 
 
-def _works(ops: Iterable[OpResult] | None) -> list[tuple[str, str, int]]:
-    return sorted((op.shape, op.pattern, op.effective_macs) for op in ops or ())
+def _works(ops: Iterable[OpResult]) -> list[tuple[str, str, int]]:
+    return sorted((op.shape, op.pattern, op.effective_macs) for op in ops)
 
 
-def _cycles(ops: Iterable[OpResult] | None) -> int:
-    return sum(op.cycles for op in ops or ())
+def _cycles(ops: Iterable[OpResult]) -> int:
+    return sum(op.cycles for op in ops)

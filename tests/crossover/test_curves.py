@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from codesign.arch import load_arch
 from codesign.crossover.curve import Curve, Point, Verdict, curves, rows_of, verdict_of
-from codesign.crossover.layers import Keeping, gains, keepings
+from codesign.crossover.layers import Keeping, gains, keepings, kind_of
 from codesign.crossover.trust import Trust
 from codesign.crossover.words import BATCH, MARKS, TOKENS, bounds, energy, kept_dense, pays
 from codesign.evaluate import evaluate
@@ -232,6 +232,34 @@ def named(names, globs) -> set[str]:
 
 def sizes_of(curve: Curve) -> list[int]:
     return [point.size for point in curve.points]
+
+
+@pytest.mark.parametrize(
+    ("sparsity", "phase", "layers"),
+    [("monarch(4)", "decode", 4), ("2:4", "training", 4), ("kv(unstructured(0.5))", "decode", 1)],
+)
+def test_operators_that_a_change_adds_belong_to_their_layer(sparsity, phase, layers):
+    sizes = {"context": 64} if phase == "decode" else {"seq": 16}
+    dense = {1: load_workload("gpt2", phase=phase, **sizes)}
+    machine = load_arch("h100_sxm")
+    changed = {1: make_sparse(dense[1], sparsity)}
+    (curve,) = curves(dense, {sparsity: changed}, {"h100_sxm": machine})
+    rows = gains(curve)
+    assert len(rows) == layers
+    (point,) = curve.points
+    known = {kind_of(op.layer) for op in point.dense.ops}
+    for row in rows:
+        old, new = (
+            sum(
+                op.cycles
+                for op in run.ops
+                for kind in [kind_of(op.layer)]
+                if kind == row.where or (kind not in known and kind.startswith(f"{row.where}."))
+            )
+            for run in (point.dense, point.sparse)
+        )
+        assert row.speedups[0] == pytest.approx(old / new)
+        assert row.shares[0] == pytest.approx(old / point.dense.cycles)
 
 
 def test_one_layer_alone_is_not_told_to_stay_dense(gemm):
