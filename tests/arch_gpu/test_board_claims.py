@@ -131,9 +131,9 @@ def test_the_energy_that_made_the_rates_is_found_again(monkeypatch):
     one = claim(squares=[2048], best_tflops=1.0)
     families = {(False, "dense"): Fit((Case(board(one), rows_of(one), protocol_of(one)),), 0.0, 1)}
     made = replace(law, mac_pj={**law.mac_pj, "8N": 4.0})
-    few, known = [[512, 8192, 8192]] * 4, []
+    narrow, known = [[65536, 1024, 2048]] * 4, []
     for gpu in ("A40", "RTX-A4000"):
-        one = claim(gpu=gpu, shapes=[*few, [4096] * 3, [8192] * 3], tflops=[1.0] * 6)
+        one = claim(gpu=gpu, shapes=[*narrow, [4096] * 3, [8192] * 3], tflops=[1.0] * 6)
         rates = [ours for ours, _ in pairs_of(one, made.on(board(one)), protocol_of(one))]
         rates[:4] = [rate / 2 for rate in rates[:4]]
         known.append(one.model_copy(update={"tflops": tuple(rates)}))
