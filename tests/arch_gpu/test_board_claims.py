@@ -27,7 +27,7 @@ from codesign.measure.gpu_board_claims import (
 )
 from codesign.measure.gpu_claim_fit import fit_energy, large_products
 from codesign.measure.gpu_fit import Case, Fit
-from codesign.measure.gpu_power import start_law
+from codesign.measure.gpu_power import PowerLaw, start_law
 from codesign.measure.gpu_rows import machine_name, protocols
 from codesign.measure.gpu_settings import ClaimedProcess, settings
 
@@ -118,6 +118,17 @@ def test_what_an_energy_is_fitted_to_tests_nothing():
     assert {machine_name(gpu) for gpu in plan.boards} < set(plan.machines)
     assert roles["A40"] == "unseen"
     assert roles["RTX-4090"] == "calibrated"
+
+
+def test_the_shipped_energy_is_the_one_that_its_claims_ask_for():
+    for name, plan in settings().claimed_processes.items():
+        machine = claims.tensor_core(plan.machines[0])
+        power, one = machine.spec.power, claim(squares=[2048], best_tflops=1.0)
+        law = PowerLaw(power.exponent, power.sparse_factor, {name: plan.start}, {})
+        family = Fit((Case(machine, rows_of(one), protocol_of(one)),), 0.0, 1)
+        families = {(machine.spec.sm.warp_groups, "dense"): family}
+        found = fit_energy(name, plan, law, families, protocols())
+        assert found == pytest.approx(power.mac_pj_at_1ghz, rel=0.01)
 
 
 def test_machines_of_a_process_have_one_energy():
