@@ -9,6 +9,8 @@ import click
 from codesign.cli import options
 from codesign.cli.console import print_json, show, table
 
+_PLURALS = {"kind of sparsity": "kinds of sparsity", "family": "families"}
+
 
 @click.command("explain")
 @click.argument("word", required=False)
@@ -17,8 +19,8 @@ def command(word: str | None, as_json: bool) -> None:
     """Say what a word means.
 
     WORD is a metric (edp_js), a field of machine files (dram.bytes_per_cycle), a pattern (2:4) or
-    kind of sparsity, a training method (bdwp), a machine, a workload, or a term (row_hit); without
-    one, all words are listed.
+    kind of sparsity, a training method (bdwp), a machine, a family of machines, a workload, or a
+    term (row_hit); without one, all words are listed.
     """
     from codesign.report import explain
 
@@ -49,5 +51,5 @@ def _list(words: dict[str, list[str]], *, as_json: bool) -> None:
         print_json({"words": words})
         return
     for kind, names in words.items():
-        show(f"{kind}s" if kind != "kind of sparsity" else "kinds of sparsity", bold=True)
+        show(_PLURALS.get(kind, f"{kind}s"), bold=True)
         show(", ".join(names))

@@ -80,7 +80,6 @@ def command(
     """
     from codesign.config import CodesignError
     from codesign.measure.gpu_plan import KERNELS, run_named, runs
-    from codesign.measure.gpu_results import csv_text, read_results
 
     for name in only:
         if name not in KERNELS:
@@ -90,13 +89,21 @@ def command(
     if freeze:
         _freeze(split, results)
     elif export is not None:
-        export.write_text(csv_text(read_results(results), cold=cold), encoding="utf-8")
+        _export(export, results, cold=cold)
     elif dry_run:
         _show_plan(runs() if run is None else (run_named(run),), only, as_json=as_json)
     elif run is None:
         raise CodesignError(f"name a run: {', '.join(RUNS)}; --dry-run prints the plan")
     else:
         _measure(run, results, split, limit_s, only, as_json=as_json)
+
+
+def _export(export: Path, results: Path, *, cold: bool) -> None:
+    from codesign.measure.gpu_results import csv_text, read_results
+
+    text = csv_text(read_results(results), cold=cold)
+    export.write_text(text, encoding="utf-8")
+    show(f"{export}: {len(text.splitlines()) - 1} rows of {results}")
 
 
 def _freeze(split: Path, results: Path) -> None:
@@ -108,6 +115,7 @@ def _freeze(split: Path, results: Path) -> None:
         raise CodesignError(f"{results} has measured rows: their split stays what it was")
     split.parent.mkdir(parents=True, exist_ok=True)
     split.write_text(split_text(), encoding="utf-8")
+    show(f"{split}: the split is frozen")
 
 
 def _show_plan(plan: tuple[Run, ...], only: tuple[str, ...], *, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -71,7 +72,7 @@ def explain(word: str) -> list[Explanation]:
 
 def vocabulary() -> dict[str, list[str]]:
     """Every word that can be explained, by kind."""
-    from codesign.arch import list_archs
+    from codesign.arch import families, list_archs
     from codesign.report.pattern_pages import catalogue
     from codesign.trace.sparsify import METHODS
     from codesign.trace.transform import CHANGES
@@ -81,6 +82,7 @@ def vocabulary() -> dict[str, list[str]]:
         "metric": list(glossary().metrics),
         "term": list(glossary().terms),
         "machine": [name for name, _ in list_archs()],
+        "family": sorted(families()),
         "workload": [name for name, _ in list_workloads()],
         "kind of sparsity": [page.slug for page in catalogue()],
         "change": list(CHANGES),
@@ -114,6 +116,18 @@ def _machine(word: str) -> Iterator[Explanation]:
         )
         shown = f"codesign arch show {word}"
         yield Explanation("machine", word, spec.description.strip(), rows, shown)
+
+
+def _family(word: str) -> Iterator[Explanation]:
+    from codesign.arch import families, list_archs, load_arch
+
+    machine = families().get(word)
+    if machine is not None:
+        about = (sys.modules[machine.__module__].__doc__ or "").strip().split("\n\n")[0]
+        names = [name for name, _ in list_archs() if load_arch(name).spec.machine == word]
+        rows = (("machines", ", ".join(names)),)
+        shown = f"codesign arch schema {word}"
+        yield Explanation("family", word, about.replace("\n", " "), rows, shown)
 
 
 def _doubtful(spec: Any) -> int:
@@ -269,5 +283,5 @@ def _bound(text: str) -> str:
 
 
 _LOOKS: tuple[Callable[[str], Iterator[Explanation]], ...] = (
-    _metric, _machine, _workload, _method, _sparsity, _change, _term,
+    _metric, _machine, _family, _workload, _method, _sparsity, _change, _term,
 )  # fmt: skip

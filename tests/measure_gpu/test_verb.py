@@ -56,11 +56,12 @@ def test_a_split_is_not_frozen_again_over_measured_rows(
     assert not split.exists()
 
 
-def test_exporting_needs_no_gpu(tmp_path: Path) -> None:
+def test_exporting_needs_no_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "rows.csv"
     results = tmp_path / "results.json"
     assert main(["measure", "--export", str(target), "--results", str(results)]) == 0
     assert target.read_text(encoding="utf-8").startswith("gpu,dtype,pattern")
+    assert "0 rows" in capsys.readouterr().out
     assert read_results(results) == Results()
 
 

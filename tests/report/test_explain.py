@@ -24,7 +24,9 @@ def test_no_meaning_is_kept_of_a_field_that_is_gone() -> None:
     assert set(explain.glossary().fields) <= set(explain.vocabulary()["field"])
 
 
-@pytest.mark.parametrize("kind", ["metric", "term", "machine", "workload", "change", "method"])
+@pytest.mark.parametrize(
+    "kind", ["metric", "term", "machine", "family", "workload", "change", "method"]
+)
 def test_every_word_of_a_kind_is_explained_as_that_kind(kind: str) -> None:
     for word in explain.vocabulary()[kind]:
         assert any(m.kind == kind and m.name == word and m.what for m in explain.explain(word)), (
