@@ -75,6 +75,7 @@ def large_products(claim: BoardClaim) -> BoardClaim | None:
 
 def _typical(machine: TensorCore, families: Families) -> TensorCore:
     """A board with the dense kernels of its family."""
-    library = families[machine.spec.sm.warp_groups, "dense"].cases[0].kernels
+    wide = bool(machine.spec.sm.warp_groups or machine.spec.sm.tensor_memory)
+    library = families[wide, "dense"].cases[0].kernels
     fitted = library.model_dump(exclude={"most_splits", "most_edge", "by_rows", "sustained"})
     return with_kernels(machine, "dense", fitted)
