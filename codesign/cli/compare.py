@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,10 @@ class Cell:
 
     arch: str
     sparsity: str
+
+
+_PLAIN = frozenset({"batch 1", "seq 1"})
+"""Sizes that go without saying."""
 
 
 @click.command("compare")
@@ -108,7 +112,7 @@ def command(
     if as_json:
         print_json(_plain(scenario) | _plain_accuracies(scenario, accuracies, patterns, left_out))
     else:
-        _show(scenario, accuracies, patterns)
+        _show(scenario, given.meta, accuracies, patterns)
         for cell in left_out or ():
             show(f"left out by --max-drop {max_drop:g}: {cell.arch} · {cell.sparsity}")
     if folder is None and not as_json:
@@ -197,11 +201,17 @@ def _plain_accuracies(
     }
 
 
-def _show(scenario: Scenario, accuracies: Accuracies | None, patterns: Sequence[str]) -> None:
-    from codesign.cli.tables import notes
+def _show(
+    scenario: Scenario,
+    meta: Mapping[str, object],
+    accuracies: Accuracies | None,
+    patterns: Sequence[str],
+) -> None:
+    from codesign.cli.tables import notes, sizes
     from codesign.report.answer import explanation
 
-    show(f"{scenario.title} · {scenario.baseline.result.fidelity} fidelity", bold=True)
+    what = ", ".join([scenario.title, *(size for size in sizes(meta) if size not in _PLAIN)])
+    show(f"{what} · {scenario.baseline.result.fidelity} fidelity", bold=True)
     show(_side_by_side(scenario, accuracies, patterns))
     show(f"speed, energy and EDP are ratios to {scenario.baseline.label}; * is the best")
     show("mm² is of the modelled cells and macros, the same count for every machine\n")
@@ -211,11 +221,29 @@ def _show(scenario: Scenario, accuracies: Accuracies | None, patterns: Sequence[
     show("\nwhat bounds it, by share of the time", bold=True)
     for run in scenario.runs:
         show(f"{run.label}: {explanation(run)}")
+    _show_boards(scenario)
     remarks = {remark: None for run in scenario.runs for remark in notes(run.result)}
     if remarks:
         show("\nnotes", bold=True)
     for remark in remarks:
         show(f"- {remark}")
+
+
+def _show_boards(scenario: Scenario) -> None:
+    """Energy and power at the supply of boards; the table's energy is of the devices alone."""
+    from codesign.report import quantities as q
+
+    runs = [run for run in scenario.runs if run.result.board_energy_j is not None]
+    if not runs:
+        return
+    show("\nenergy at the board, beside that of the devices above", bold=True)
+    grid = table("", "", "", left=1)
+    grid.show_header = False
+    for run in runs:
+        joule = run.result.board_energy_j or 0.0
+        watt = q.divide(joule, run.result.latency_s)
+        grid.add_row(run.label, q.with_unit(joule, "J"), q.with_unit(watt, "W"))
+    show(grid)
 
 
 def _side_by_side(

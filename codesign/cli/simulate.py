@@ -95,8 +95,7 @@ def command(
     if as_json:
         print_json(result.to_dict())
     else:
-        sizes = {key: trace.meta.get(key) for key in ("batch", "seq", "context")}
-        _show(result, sizes, per_op=per_op, assumptions=assumptions)
+        _show(result, trace.meta, per_op=per_op, assumptions=assumptions)
     if folder is None and timeline is None and not as_json:
         next_step("-o FOLDER leaves a report, --timeline FILE a trace of every unit", quiet=quiet)
     if folder is not None:
@@ -108,10 +107,10 @@ def command(
         )
 
 
-def _show(result: Result, sizes: Mapping[str, object], *, per_op: bool, assumptions: bool) -> None:
+def _show(result: Result, meta: Mapping[str, object], *, per_op: bool, assumptions: bool) -> None:
     from codesign.cli import tables
 
-    show(tables.header(result, sizes), bold=True)
+    show(tables.header(result, meta), bold=True)
     rows = tables.by_operator if per_op else tables.by_layer
     show(*(rows(result, without=columns) for columns in tables.SPARED))
     if phases := tables.by_phase(result):

@@ -19,13 +19,25 @@ if TYPE_CHECKING:
     from codesign.metrics.result import OpResult, Result
 
 BOUND_SHOWN = 0.95
+DEFAULT_DTYPE = "fp16"
 SPARED: tuple[tuple[str, ...], ...] = ((), ("cycles",), ("cycles", "ops"))
 """Columns that a terminal loses before names are folded, by how narrow it is."""
 
 
-def header(result: Result, sizes: Mapping[str, object]) -> str:
+def sizes(meta: Mapping[str, object]) -> list[str]:
+    """Sizes that a trace was made with, and its data type where that is not the default.
+
+    >>> sizes({"batch": 8, "seq": 1, "context": 100, "dtype": "fp8"})
+    ['batch 8', 'seq 1', 'context 100', 'fp8']
+    """
+    named = [f"{key} {meta[key]}" for key in ("batch", "seq", "context") if meta.get(key)]
+    dtype = meta.get("dtype", DEFAULT_DTYPE)
+    return named if dtype == DEFAULT_DTYPE else [*named, str(dtype)]
+
+
+def header(result: Result, meta: Mapping[str, object]) -> str:
     """Two lines: what runs, and on what."""
-    what = [result.phase, *(f"{key} {value}" for key, value in sizes.items() if value)]
+    what = [result.phase, *sizes(meta)]
     return (
         f"{result.workload} · {', '.join(what)} · {result.sparsity}\n"
         f"on {result.arch} at {result.clock_mhz:g} MHz · {result.fidelity} fidelity"

@@ -179,3 +179,23 @@ def test_a_design_that_cannot_run_is_bad_input(codesign, evaluated) -> None:
 
     evaluated(refuse)
     assert codesign(*RUN).code == 2
+
+
+def test_headings_name_a_type_that_is_not_the_default_and_sizes_that_were_given(codesign) -> None:
+    small = ("gemm:8,8,8", "--arch", "rtx4090")
+    assert codesign("simulate", *small).out.startswith("gemm:8,8,8 · inference, batch 1 · dense\n")
+    narrow = codesign("simulate", *small, "--dtype", "fp8").out
+    assert narrow.startswith("gemm:8,8,8 · inference, batch 1, fp8 · dense\n")
+    out = codesign("compare", *small, "--batch", "2", "--dtype", "int8").out
+    assert out.startswith("gemm:8,8,8, inference, batch 2, int8 · row fidelity\n")
+    assert codesign("compare", *small).out.startswith("gemm:8,8,8, inference · row fidelity\n")
+
+
+def test_a_comparison_shows_energy_at_the_board_where_machines_state_it(codesign) -> None:
+    both = ("compare", "gemm:512,512,512", "--arch", "rtx4090", "--arch", "sat")
+    out = codesign(*both).out
+    found = json.loads(codesign(*both, "--json").out)["results"][0]
+    (line,) = out.split("energy at the board")[1].splitlines()[1:]
+    joule, watt = found["board_energy_j"], found["board_energy_j"] / found["latency_s"]
+    assert line.split() == ["rtx4090", "·", "dense", f"{joule * 1e3:.3g}", "mJ", f"{watt:.3g}", "W"]
+    assert "at the board" not in codesign(*both[:2], "--arch", "sat").out
