@@ -7,9 +7,11 @@ from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
+from click import UsageError
 
 from codesign.cli.crossover import _BATCHES, _TOKENS
 from codesign.cli.crossover_tables import Answer, show_answer
+from codesign.cli.suggest import Counts
 from codesign.config import shipped
 from codesign.crossover.curve import Curve, Point
 from codesign.crossover.layers import Gain, Keeping
@@ -184,6 +186,21 @@ def test_sizes_without_being_asked(codesign, workload, axis, sizes):
     content = answered(codesign, workload, "--arch", "dense_systolic", "--fidelity", "tile")
     assert tuple(point[axis] for point in content["curves"][0]["points"]) == sizes
     assert content["curves"][0]["says"].count("no difference") == 1
+
+
+def test_sizes_come_in_rising_order_once_each():
+    assert Counts(1, 1 << 31).convert("16384, 1,8,1", None, None) == (1, 8, 16384)
+    with pytest.raises(UsageError, match="65 numbers are more than 64"):
+        Counts(1, 99).convert(",".join(["1"] * 65), None, None)
+
+
+def test_a_note_names_the_first_size_that_it_is_of(codesign):
+    content = answered(
+        codesign, "llama2_7b", "--phase", "decode", "--context", "1024", "--arch", "rtx4090",
+        "--batch", "1,64,256", "--fidelity", "tile",
+    )  # fmt: skip
+    (note,) = content["notes"]
+    assert note.startswith("batch 64: needs at least ")
 
 
 def test_a_stored_trace_goes_by_its_own_batch_alone(codesign, tmp_path):

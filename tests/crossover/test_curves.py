@@ -192,6 +192,10 @@ def test_rows_are_those_of_the_largest_sparse_product():
     trace = load_workload("llama2_7b", phase="decode", context=8, batch=3)
     assert rows_of(make_sparse(trace, "2:4")) == 3
     assert rows_of(load_workload("gemm:5,8,8")) == 5
+    network = make_sparse(load_workload("resnet18"), "2:4")
+    sparse = [op for op in network if op.is_matmul and not op.b_pattern.is_dense]
+    assert rows_of(network) == max(sparse, key=lambda op: op.macs).m
+    assert rows_of(network) not in (sparse[-1].m, min(sparse, key=lambda op: op.macs).m)
 
 
 def test_layers_that_lose_are_kept_dense_where_the_whole_gains():
@@ -223,6 +227,9 @@ def test_layers_that_lose_are_kept_dense_where_the_whole_gains():
             alone = point.dense.latency_s / mixed.latency_s
         assert one.speedup == alone > point.speedup
     assert found
+    as_before = keepings(curve, machine, lambda size, where: sparse["2:4"][size])
+    assert not any(one.sparse for one in as_before)
+    assert any(one.sparse for one in found)
 
 
 def named(names, globs) -> set[str]:
@@ -235,15 +242,18 @@ def sizes_of(curve: Curve) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("sparsity", "phase", "layers"),
-    [("monarch(4)", "decode", 4), ("2:4", "training", 4), ("kv(unstructured(0.5))", "decode", 1)],
+    ("sparsity", "phase", "arch", "layers"),
+    [
+        ("monarch(4)", "decode", "h100_sxm", 4),
+        ("2:4", "training", "sat", 4),
+        ("kv(unstructured(0.5))", "decode", "h100_sxm", 1),
+    ],
 )
-def test_operators_that_a_change_adds_belong_to_their_layer(sparsity, phase, layers):
+def test_operators_that_a_change_adds_belong_to_their_layer(sparsity, phase, arch, layers):
     sizes = {"context": 64} if phase == "decode" else {"seq": 16}
     dense = {1: load_workload("gpt2", phase=phase, **sizes)}
-    machine = load_arch("h100_sxm")
     changed = {1: make_sparse(dense[1], sparsity)}
-    (curve,) = curves(dense, {sparsity: changed}, {"h100_sxm": machine})
+    (curve,) = curves(dense, {sparsity: changed}, {arch: load_arch(arch)}, fidelity="tile")
     rows = gains(curve)
     assert len(rows) == layers
     (point,) = curve.points

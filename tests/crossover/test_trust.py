@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,14 @@ def test_standings_are_errors_of_speed_ups_by_board_type_and_rows():
     assert many.error == pytest.approx(np.abs(1 / ratios - 1).mean(), rel=0.01)
     assert many.least == pytest.approx(np.quantile(ratios, 0.1), rel=0.01)
     assert many.most == pytest.approx(np.quantile(ratios, 0.9), rel=0.01)
+
+
+def test_a_board_without_constants_of_its_own_has_no_standing_of_its_own():
+    groups = [
+        replace(one, calibrated=False)
+        for one in (scored("dense", 4.0, np.ones(20)), scored("2:4", 2.0, np.ones(20)))
+    ]
+    assert gpu_trust.standings_of(groups).standings == ()
 
 
 def test_a_board_as_unknown_is_pooled_under_no_name():
