@@ -103,6 +103,22 @@ def test_importance_is_a_share_of_variance(store: Store) -> None:
         assert 0.5 < sum(own) <= 1 + 1e-9
 
 
+def test_a_range_is_cut_into_bins_of_several_points(store: Store) -> None:
+    """Twelve values of a range are three bins; what swings within them explains nothing."""
+    study = stored_study(store)
+    (row, *_) = _good(store, "tile")
+
+    def explained(latencies: list[float]) -> float:
+        rows = [
+            replace(row, values={"arch.clock_mhz": i + 0.5}, metrics={"latency_s": latency})
+            for i, latency in enumerate(latencies)
+        ]
+        return analysis.importance(rows, study)["arch.clock_mhz"]["latency_s"]
+
+    assert explained([1.0, 2.0] * 6) == pytest.approx(0, abs=1e-12)
+    assert explained([1.0] * 4 + [2.0] * 4 + [4.0] * 4) == pytest.approx(1)
+
+
 @pytest.mark.parametrize("budget", ["area", "power"])
 def test_machines_are_compared_at_one_budget(store: Store, budget: str) -> None:
     """The best of each machine by runs per second over what a copy takes."""
@@ -120,6 +136,16 @@ def test_machines_are_compared_at_one_budget(store: Store, budget: str) -> None:
     )
     assert rows[0]["ratio"] == 1.0
     assert 0 < float(str(rows[1]["ratio"])) <= 1
+
+
+def test_a_batch_counts_as_so_many_runs(store: Store) -> None:
+    rows = _good(store, "tile")
+    four = [
+        replace(row, config={**row.config, "workload": {**row.config["workload"], "batch": 4}})
+        for row in rows
+    ]
+    one, many = (analysis.normalised(some, stored_study(store), "area") for some in (rows, four))
+    assert [row["runs_per_s"] for row in many] == [4 * row["runs_per_s"] for row in one]
 
 
 def test_designs_are_compared_with_their_other_half(store: Store) -> None:

@@ -98,6 +98,16 @@ def test_ranges_are_filled_to_their_ends(shape: str) -> None:
         assert set(drawn) == set(range(2, 10))
 
 
+def test_whole_numbers_of_a_logarithmic_range_have_their_share_of_it() -> None:
+    """Value v has the part of the range from v - 1/2 to v + 1/2, as a logarithm."""
+    parameter = Parameter(min=2, max=9, distribution="int_log_uniform")
+    whole = np.log(9.5 / 1.5)
+    for value in range(2, 10):
+        begin, end = (np.log((value + side) / 1.5) / whole for side in (-0.5, 0.5))
+        assert at_share(parameter, float(begin) + 1e-9) == value
+        assert at_share(parameter, float(end) - 1e-9) == value
+
+
 @pytest.mark.parametrize("columns", [1, 2, 3, 4])
 def test_fronts_and_volumes_are_those_of_the_definition(columns: int) -> None:
     """Against a comparison of all pairs, and a count of grid cells."""
@@ -131,6 +141,8 @@ def test_the_knee_gives_up_least() -> None:
     """The corner of an L-shaped front; absent metrics are never on a front."""
     points = np.array([[0.0, 10.0], [1.0, 1.0], [10.0, 0.0]])
     assert knee(points, [0, 1, 2]) == 1
+    bent = np.array([[0.0, 10.0], [1.0, 7.0], [4.0, 4.5], [10.0, 0.0]])
+    assert knee(bent, [0, 1, 2, 3]) == 1, "farthest below the line, not nearest to the corner"
     table = costs([{"a": 1.0}, {"a": 2.0, "b": 3.0}], {"a": "minimize", "b": "maximize"})
     assert front(table) == [1]
 
@@ -154,12 +166,18 @@ def test_a_parameter_is_there_only_when_it_should(base: Base) -> None:
             "parameters": {
                 "sparsity": Parameter(values=("dense", "2:4")),
                 "arch.array.rows": Parameter(values=(4, 8), when={"sparsity": ("2:4",)}),
+                "seed": Parameter(
+                    values=(0, 1), when={"sparsity": ("2:4",), "arch.array.rows": (8,)}
+                ),
             }
         }
     )
     designs = Designs(Base(study, base.machines))
     points = [designs.point(0, v) for v in make_sampler(study).ask(9)]
-    assert len({point.key for point in points}) == 3
+    assert [tuple(point.values.values()) for point in points] == [
+        *[("dense",)] * 4, *[("2:4", 4)] * 2, ("2:4", 8, 0), ("2:4", 8, 1),
+    ]  # fmt: skip
+    assert len({point.key for point in points}) == 4
 
 
 _SIZES = "1,2,3,4,6,8,12,16,24,32,40,48,56,64"
