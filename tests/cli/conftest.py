@@ -36,6 +36,8 @@ def codesign(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
 def evaluated(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Put a given function in the place of the simulator."""
 
+    import codesign.planning  # noqa: F401  # what it takes from the simulator is the real one
+
     def put(evaluate: Callable[..., Result]) -> None:
         fake = ModuleType("codesign.evaluate")
         fake.evaluate = evaluate  # type: ignore[attr-defined]

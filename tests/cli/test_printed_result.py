@@ -197,5 +197,5 @@ def test_a_comparison_shows_energy_at_the_board_where_machines_state_it(codesign
     found = json.loads(codesign(*both, "--json").out)["results"][0]
     (line,) = out.split("energy at the board")[1].splitlines()[1:]
     joule, watt = found["board_energy_j"], found["board_energy_j"] / found["latency_s"]
-    assert line.split() == ["rtx4090", "·", "dense", f"{joule * 1e3:.3g}", "mJ", f"{watt:.3g}", "W"]
+    assert line.split() == ["rtx4090", "·", "dense", f"{joule * 1e6:.3g}", "µJ", f"{watt:.3g}", "W"]
     assert "at the board" not in codesign(*both[:2], "--arch", "sat").out
