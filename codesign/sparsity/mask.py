@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
@@ -97,10 +96,6 @@ class Mask:
     def density(self) -> float:
         """Fraction of elements kept."""
         return self.nnz / self.size
-
-    @property
-    def exact_density(self) -> Fraction:
-        return Fraction(self.nnz, self.size)
 
     @cached_property
     def fingerprint(self) -> str:

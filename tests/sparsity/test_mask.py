@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -28,7 +27,6 @@ def test_a_mask_holds_what_it_was_given(dense):
     assert np.array_equal(mask.to_dense(), dense)
     assert mask.shape == dense.shape
     assert mask.nnz == dense.sum()
-    assert mask.exact_density == Fraction(int(dense.sum()), dense.size)
     assert mask.density == dense.mean()
     assert Mask.from_packed(mask.packed.tobytes(), *dense.shape) == mask
     assert np.array_equal(mask.transpose().to_dense(), dense.T)
