@@ -1,1 +1,1 @@
-"""Bounds that no mapping can beat."""
+"""How operators are laid on a machine: bounds, searches, what is fused, kept and placed where."""

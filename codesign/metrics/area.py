@@ -75,10 +75,10 @@ def _instance_um2(component: Component, node_nm: int) -> Figure:
                 Figure(0.0, "assumed", "no unit of its own for exponentials, roots and divisions"),
             )
         case "compare":
-            return _times(cell("compare", "um2", node_nm), dtype_bits(component.dtype))
+            return cell("compare", "um2", node_nm).times(dtype_bits(component.dtype))
         case "register":
             bits = BITS_PER_BYTE * _capacity_bytes(component)
-            return _times(cell("register", "um2", node_nm), bits)
+            return cell("register", "um2", node_nm).times(bits)
         case "sram":
             return sram_area(_capacity_bytes(component), node_nm)
         case "dram" | "command":
@@ -97,7 +97,3 @@ def _sum(*figures: Figure) -> Figure:
         doubt(*(figure.status for figure in figures)),
         "; ".join(dict.fromkeys(figure.source for figure in figures)),
     )
-
-
-def _times(figure: Figure, factor: int) -> Figure:
-    return Figure(figure.value * factor, figure.status, figure.source)

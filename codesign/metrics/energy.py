@@ -110,9 +110,9 @@ def _derived(component: Component, action: str, node_nm: int) -> Figure:
                 f"mean of {component.dtype} addition and multiplication: {multiply.source}",
             )
         case "compare":
-            return _times(cell("compare", "pj", node_nm), dtype_bits(component.dtype))
+            return cell("compare", "pj", node_nm).times(dtype_bits(component.dtype))
         case "register":
-            return _times(cell("register", "pj", node_nm), BITS_PER_BYTE)
+            return cell("register", "pj", node_nm).times(BITS_PER_BYTE)
         case "sram":
             if component.capacity_bytes <= 0:
                 raise CodesignError(f"SRAM {component.name!r} has no capacity_bytes")
@@ -127,13 +127,9 @@ def _derived(component: Component, action: str, node_nm: int) -> Figure:
                     f"DRAM {component.name!r} is of unknown kind {component.dram_kind!r}; "
                     + (f"did you mean {hint!r}?" if hint else f"known: {', '.join(dram_kinds())}")
                 )
-            return _times(known, BITS_PER_BYTE)
+            return known.times(BITS_PER_BYTE)
         case "command":
             raise CodesignError(f"command {component.name!r} states no energy of {action!r}")
-
-
-def _times(figure: Figure, factor: int) -> Figure:
-    return Figure(figure.value * factor, figure.status, figure.source)
 
 
 def _is_special(action: str) -> bool:

@@ -46,6 +46,10 @@ class Figure:
     status: Status
     source: str
 
+    def times(self, factor: int) -> Figure:
+        """So many of it, from the same source."""
+        return Figure(self.value * factor, self.status, self.source)
+
 
 def doubt(*statuses: Status) -> Status:
     """The least trustworthy of some statuses: that of a number computed from them.
