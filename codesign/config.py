@@ -309,7 +309,8 @@ def fingerprint(value: object) -> str:
 
     Takes None, bool, int, float, text, bytes, Enums, lists, tuples, mappings, frozen dataclasses,
     NumPy arrays and scalars, and whatever has a `fingerprint` itself; types are kept apart (1, 1.0,
-    True and "1" differ). Raises TypeError for anything else.
+    True and "1" differ). A dataclass may name fields as `silent_defaults`, as a Spec does. Raises
+    TypeError for anything else.
 
     >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
     True
@@ -342,7 +343,12 @@ def _encode(value: object) -> bytes:
         return _frame("list" if isinstance(value, list) else "tuple", b"".join(map(_encode, value)))
     parameters = getattr(type(value), "__dataclass_params__", None)
     if parameters is not None and parameters.frozen:
-        content = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}  # type: ignore[arg-type]
+        silent: frozenset[str] = getattr(type(value), "silent_defaults", frozenset())
+        content = {
+            f.name: entry
+            for f in dataclasses.fields(value)  # type: ignore[arg-type]
+            if (entry := getattr(value, f.name)) != f.default or f.name not in silent
+        }
         return _frame("dataclass " + kind, _encode(content))
     raise TypeError(f"a {kind} has no fingerprint")
 

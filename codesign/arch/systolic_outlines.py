@@ -6,7 +6,7 @@ The definition is SystolicMachine.mappings and .lower at tile fidelity; tests ho
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from codesign.schedule.streaming import DRAM_READ, DRAM_WRITE, MAC, Link
 from codesign.schedule.tiling import Tiling, tile_table, transposed
 from codesign.schedule.tilings import product_integers, stored_width
 from codesign.sim import MOST_CYCLES
-from codesign.trace.op import Op, Phase, ceil_bytes, window_extent
+from codesign.trace.op import Op, Phase, ceil_bytes
 
 if TYPE_CHECKING:
     from codesign.arch.systolic import SystolicMachine
@@ -129,14 +129,10 @@ def _outline_row(
     row = np.zeros(kernel.INTEGERS, dtype=np.int64)
     if op.conv is not None:
         conv, depths = op.conv, op.phase is Phase.BACKWARD_WEIGHT
-        columns = window_extent(
-            conv.in_w, 0, conv.out_w, conv.kernel_w, conv.stride_w, conv.padding_w,
-            conv.input_dilation_w,
-        )  # fmt: skip
-        row[kernel.WINDOW : kernel.IN_COLUMNS + 1] = (
-            kernel.ROWS_ARE_DEPTHS if depths else kernel.ROWS_ARE_PIXELS, conv.batch, conv.in_h,
-            conv.in_channels // conv.groups, conv.kernel_h, conv.stride_h, conv.padding_h,
-            conv.out_h, conv.out_w, conv.input_dilation_h, int(columns),
+        row[kernel.WINDOW : kernel.A_BITS] = (
+            kernel.ROWS_ARE_DEPTHS if depths else kernel.ROWS_ARE_PIXELS, conv.batch,
+            conv.in_channels // conv.groups, conv.out_w, conv.width.whole, *astuple(conv.depth),
+            *astuple(conv.height),
         )  # fmt: skip
     row[: kernel.WINDOW] = op.m, op.n, op.k, op.groups, op.b_shared
     row[kernel.A_BITS : kernel.MACS] = (

@@ -9,15 +9,18 @@ import numpy as np
 from numba import njit
 
 (
-    M, N, K, GROUPS, B_SHARED, WINDOW, BATCH, IN_H, CHANNELS, KERNEL_H, STRIDE_H, PADDING_H, OUT_H,
-    OUT_W, DILATION_H, IN_COLUMNS, A_BITS, B_BITS, C_BITS, STORED_BITS, GROUP, COUNT, REST, B_PLAIN,
-    SELECTS, MACS, ROWS, COLS, ACCUMULATE, INTERLEAVE, FEED, LOAD, DRAIN, LATENCY, SUM_BYTES,
-    SELECT_LANES, TILE_M, TILE_N, TILE_K, TILE_GROUPS, MN, DATAFLOW, INTEGERS,
-) = range(43)  # fmt: skip
+    M, N, K, GROUPS, B_SHARED, WINDOW, BATCH, CHANNELS, OUT_W, IN_COLUMNS, DEPTH, HEIGHT, A_BITS,
+    B_BITS, C_BITS, STORED_BITS, GROUP, COUNT, REST, B_PLAIN, SELECTS, MACS, ROWS, COLS, ACCUMULATE,
+    INTERLEAVE, FEED, LOAD, DRAIN, LATENCY, SUM_BYTES, SELECT_LANES, TILE_M, TILE_N, TILE_K,
+    TILE_GROUPS, MN, DATAFLOW, INTEGERS,
+) = (*range(11), 17, *range(24, 51))  # fmt: skip
 """Places of the integers that describe a product, its lanes, its array and its tiles.
 
-Every full group of the reduction takes COUNT cycles, a last one that is not full takes REST.
+Every full group of the reduction takes COUNT cycles, a last one that is not full takes REST. DEPTH
+and HEIGHT are two axes of its window.
 """
+SIZE, OUT, KERNEL, STRIDE, PADDING, DILATION, SPREAD = range(7)
+"""Places of an axis, as `trace.window` defines it."""
 NO_WINDOW, ROWS_ARE_PIXELS, ROWS_ARE_DEPTHS = 0, 1, 2
 NOTHING, OPERAND_A, OPERAND_B = 0, 1, 2
 """Which operand passes a unit that selects."""
@@ -50,34 +53,81 @@ def _bytes(elements, bits):
 
 
 @njit(cache=True, nogil=True)
-def _rows_touched(p, start, stop):
-    first = max(0, -((p[PADDING_H] - start * p[STRIDE_H]) // p[DILATION_H]))
-    last = min(
-        p[IN_H] - 1,
-        ((stop - 1) * p[STRIDE_H] - p[PADDING_H] + p[KERNEL_H] - 1) // p[DILATION_H],
-    )
-    covered = max(0, last - first + 1)
-    if p[KERNEL_H] < p[STRIDE_H]:
-        covered = min(covered, (stop - start) * p[KERNEL_H])
-    return covered
+def _readers(p, axis, tap, start, stop):
+    stride, spread = p[axis + STRIDE], p[axis + SPREAD]
+    at, last = tap * p[axis + DILATION] - p[axis + PADDING], (p[axis + SIZE] - 1) * spread
+    first = 0
+    while first < spread and (first * stride + at) % spread != 0:
+        first += 1
+    if first == spread:
+        return 0
+    period = 1
+    while period * stride % spread != 0:
+        period += 1
+    low, high = max(start, -(at // stride)), min(stop - 1, (last - at) // stride)
+    return max(0, (high - first) // period - (low - 1 - first) // period)
+
+
+@njit(cache=True, nogil=True)
+def _distinct(p, axis, start, stop):
+    taps, outputs = p[axis + STRIDE], p[axis + DILATION]
+    for common in range(min(taps, outputs), 1, -1):
+        if taps % common == 0 and outputs % common == 0:
+            taps, outputs = taps // common, outputs // common
+    total = 0
+    for tap in range(p[axis + KERNEL]):
+        total += _readers(p, axis, tap, start, stop)
+        if tap >= taps:
+            total -= _readers(p, axis, tap, start, stop - outputs)
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _covered(p, axis, start, stop):
+    """Positions of an axis that outputs start to stop - 1 read, each once."""
+    kernel, stride, padding = p[axis + KERNEL], p[axis + STRIDE], p[axis + PADDING]
+    if p[axis + DILATION] != 1 or kernel < stride:
+        return _distinct(p, axis, start, stop)
+    spread = p[axis + SPREAD]
+    first = max(0, -((padding - start * stride) // spread))
+    last = min(p[axis + SIZE] - 1, ((stop - 1) * stride - padding + kernel - 1) // spread)
+    return max(0, last - first + 1)
+
+
+@njit(cache=True, nogil=True)
+def _planes(p, start, stop):
+    """Planes of the input maps that output planes start to stop - 1 read, those of each image."""
+    if stop <= start:
+        return 0
+    out, last = p[DEPTH + OUT], stop - 1
+    images = last // out - start // out
+    own, end = start % out, last % out + 1
+    if images == 0:
+        return _covered(p, DEPTH, own, end)
+    planes = _covered(p, DEPTH, own, out) + _covered(p, DEPTH, 0, end)
+    return planes + (images - 1) * _covered(p, DEPTH, 0, out)
 
 
 @njit(cache=True, nogil=True)
 def _window_elements(p, pixel, pixels, depths):
+    out_h = p[HEIGHT + OUT]
     first_row, last_row = pixel // p[OUT_W], (pixel + pixels - 1) // p[OUT_W]
-    first_image, last_image = first_row // p[OUT_H], last_row // p[OUT_H]
-    start, stop = first_row % p[OUT_H], last_row % p[OUT_H] + 1
-    if first_image == last_image:
-        rows = _rows_touched(p, start, stop)
+    first, last = first_row // out_h, last_row // out_h
+    start, stop = first_row % out_h, last_row % out_h + 1
+    if first == last:
+        rows = _covered(p, HEIGHT, start, stop) * _planes(p, first, first + 1)
     else:
-        rows = _rows_touched(p, start, p[OUT_H]) + _rows_touched(p, 0, stop)
-        rows += (last_image - first_image - 1) * _rows_touched(p, 0, p[OUT_H])
+        whole = _covered(p, HEIGHT, 0, out_h)
+        rows = _covered(p, HEIGHT, start, out_h) * _planes(p, first, first + 1)
+        rows += _covered(p, HEIGHT, 0, stop) * _planes(p, last, last + 1)
+        rows += _planes(p, first + 1, last) * whole
+        rows = min(rows, _planes(p, first, last + 1) * whole)
     return rows * p[IN_COLUMNS] * min(depths, p[CHANNELS])
 
 
 @njit(cache=True, nogil=True)
 def _first_pixel(p, row):
-    return row * (p[BATCH] * p[OUT_H] * p[OUT_W]) // p[M]
+    return row * (p[BATCH] * p[DEPTH + OUT] * p[HEIGHT + OUT] * p[OUT_W]) // p[M]
 
 
 @njit(cache=True, nogil=True)

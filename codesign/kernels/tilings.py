@@ -8,10 +8,12 @@ import numpy as np
 from numba import njit
 
 (
-    M, N, K, GROUPS, B_SHARED, ROW_GRANULE, A_NUMERATOR, A_DENOMINATOR, WINDOW, BATCH, IN_H, IN_W,
-    CHANNELS, KERNEL_H, STRIDE_H, OUT_H, OUT_W, DILATION_H, A_BYTES, C_BYTES, OF_PRODUCT,
-) = range(21)  # fmt: skip
-"""Places of the integers that describe a product alone."""
+    M, N, K, GROUPS, B_SHARED, ROW_GRANULE, A_NUMERATOR, A_DENOMINATOR, WINDOW, BATCH, IN_W,
+    CHANNELS, OUT_W, DEPTH, HEIGHT, A_BYTES, C_BYTES, OF_PRODUCT,
+) = (*range(14), 19, 25, 26, 27)  # fmt: skip
+"""Places of the integers that describe a product alone; two axes of its window have several."""
+SIZE, OUT, KERNEL, STRIDE, DILATION, SPREAD = range(6)
+"""Places of an axis: its input, output, taps and their distances, and how its input is spread."""
 (
     GROUP, HOLDS_SUMS, N_GRANULE, K_GRANULE, A_BUDGET, B_BUDGET, C_BUDGET, SUM_BYTES, ROWS, COLS,
     ACCUMULATE, INTERLEAVE, FEED, LOAD, DRAIN, LATENCY, INTEGERS,
@@ -31,17 +33,29 @@ def _half(value, granule):
 
 
 @njit(cache=True, nogil=True)
+def _blocks(count, size, aligned):
+    return count // size if aligned and count % size == 0 else 1 + (count - 2) // size + 1
+
+
+@njit(cache=True, nogil=True)
+def _bound(p, axis, outputs, runs):
+    kernel, stride, spread = p[axis + KERNEL], p[axis + STRIDE], p[axis + SPREAD]
+    reach = (kernel - 1) * p[axis + DILATION] + 1
+    positions = outputs * stride // spread + runs * (-(-reach // spread) + 1)
+    if p[axis + DILATION] == 1 and kernel >= stride:
+        return positions
+    return min(positions, outputs * kernel)
+
+
+@njit(cache=True, nogil=True)
 def _window_bound(p, pixels, depth):
+    out_d, out_h = p[DEPTH + OUT], p[HEIGHT + OUT]
     rows = pixels // p[OUT_W] if pixels % p[OUT_W] == 0 else (pixels - 2) // p[OUT_W] + 2
-    images = 1 + (rows - 2) // p[OUT_H] + 1 if rows % p[OUT_H] else rows // p[OUT_H]
-    images = max(1, min(images, p[BATCH]))
-    spread = rows * max(p[STRIDE_H], 1) // p[DILATION_H] + images * (
-        -(-p[KERNEL_H] // p[DILATION_H]) + 1
-    )
-    in_rows = min(spread, images * p[IN_H])
-    if p[KERNEL_H] < p[STRIDE_H]:
-        in_rows = min(in_rows, rows * p[KERNEL_H])
-    return in_rows * p[IN_W] * min(depth, p[CHANNELS])
+    planes = max(1, min(_blocks(rows, out_h, True), p[BATCH] * out_d))
+    images = max(1, min(_blocks(planes, out_d, rows % out_h == 0), p[BATCH]))
+    in_rows = min(p[DEPTH + KERNEL], p[DEPTH + SIZE]) * _bound(p, HEIGHT, rows, planes)
+    in_planes = min(_bound(p, DEPTH, planes, images), images * p[DEPTH + SIZE])
+    return min(in_rows, in_planes * p[HEIGHT + SIZE]) * p[IN_W] * min(depth, p[CHANNELS])
 
 
 @njit(cache=True, nogil=True)
@@ -50,7 +64,7 @@ def _a_bytes(p, m, k):
     if p[WINDOW] == ROWS_ARE_DEPTHS:
         elements = min(elements, _window_bound(p, k, m))
     elif p[WINDOW] == ROWS_ARE_PIXELS:
-        pixels = p[BATCH] * p[OUT_H] * p[OUT_W]
+        pixels = p[BATCH] * p[DEPTH + OUT] * p[HEIGHT + OUT] * p[OUT_W]
         touched = -(-m * pixels // p[M])
         if pixels != p[M]:
             touched += 1

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from codesign.trace.network import Network, Value, conv_op
-from codesign.trace.op import Conv, Trace
+from codesign.trace.op import Trace
+from codesign.trace.window import Conv
 
 Side = int | tuple[int, int]
 

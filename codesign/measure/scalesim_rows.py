@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from codesign.sparsity.pattern import DENSE, Pattern, parse_pattern
-from codesign.trace.op import Conv, Kind, Op, Phase
+from codesign.trace.op import Kind, Op, Phase
+from codesign.trace.window import Conv
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,6 @@ def _fitting(pattern: Pattern, mask: Mask) -> Pattern:
 
 def _turned(mask: Mask, op: Op) -> Mask:
     """[groups * out, taps * in] as backward-data reads it: [groups * in, taps * out]."""
-    taps = 1 if op.conv is None else op.conv.kernel_h * op.conv.kernel_w
+    taps = 1 if op.conv is None else op.conv.taps
     groups = np.split(mask.to_dense(), op.groups)
     return Mask.from_dense(np.concatenate([turned(part, taps) for part in groups]))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from codesign.schedule.tiling import Tiling
-from codesign.trace.op import Conv, Op, Phase, ceil_bytes
+from codesign.trace.op import Op, Phase, ceil_bytes
+from codesign.trace.window import Axis, Conv
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,21 +123,34 @@ def _a_bound(op: Op, m: int, k: int) -> int:
         return m * k
     if op.phase is Phase.BACKWARD_WEIGHT:
         return min(m * k, _window_bound(op.conv, k, m))
-    pixels = op.conv.batch * op.conv.out_h * op.conv.out_w
+    pixels = op.conv.out_pixels
     return min(m * k, _window_bound(op.conv, -(-m * pixels // op.m) + (pixels != op.m), k))
 
 
 def _window_bound(conv: Conv, pixels: int, depth: int) -> int:
+    """Upper bound of `window_elements` for any run of so many pixels."""
     rows = pixels // conv.out_w if pixels % conv.out_w == 0 else (pixels - 2) // conv.out_w + 2
-    images = 1 + (rows - 2) // conv.out_h + 1 if rows % conv.out_h else rows // conv.out_h
-    images = max(1, min(images, conv.batch))
-    spread = rows * max(conv.stride_h, 1) // conv.input_dilation_h + images * (
-        -(-conv.kernel_h // conv.input_dilation_h) + 1
+    planes = max(1, min(_blocks(rows, conv.out_h), conv.batch * conv.out_d))
+    aligned = rows % conv.out_h == 0
+    images = max(1, min(_blocks(planes, conv.out_d, aligned), conv.batch))
+    in_rows = min(conv.kernel_d, conv.in_d) * _bound(conv.height, rows, planes)
+    in_planes = min(_bound(conv.depth, planes, images), images * conv.in_d)
+    return (
+        min(in_rows, in_planes * conv.in_h)
+        * conv.in_w
+        * min(depth, conv.in_channels // conv.groups)
     )
-    in_rows = min(spread, images * conv.in_h)
-    if conv.kernel_h < conv.stride_h:
-        in_rows = min(in_rows, rows * conv.kernel_h)
-    return in_rows * conv.in_w * min(depth, conv.in_channels // conv.groups)
+
+
+def _blocks(count: int, size: int, aligned: bool = True) -> int:
+    """Blocks of `size` that a run of `count` meets; one of whole blocks may be aligned to them."""
+    return count // size if aligned and count % size == 0 else 1 + (count - 2) // size + 1
+
+
+def _bound(axis: Axis, outputs: int, runs: int) -> int:
+    """Upper bound of the positions that so many outputs read in so many runs of neighbours."""
+    positions = outputs * axis.stride // axis.spread + runs * (-(-axis.reach // axis.spread) + 1)
+    return positions if axis.is_gapless else min(positions, outputs * axis.kernel)
 
 
 def groups_that_fit(op: Op, m: int, n: int, k: int, budget: Budget, b_width: float) -> int:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.schedule.program import Int64
-from codesign.trace.op import Conv, Op, Phase, window_extent
+from codesign.trace.op import Op, Phase
+from codesign.trace.window import Conv
 
 Bool = NDArray[np.bool_]
 Count = TypeVar("Count", int, Int64)
@@ -140,12 +141,12 @@ class TileTable:
     def _pixels(self) -> tuple[Int64, Int64]:
         """First and number of the convolution's output pixels that each tile's rows stand for.
 
-        The rows of a strided convolution's input gradient are fewer than its pixels (the others
+        The rows of what scatters are fewer than its pixels where the input is spread (the others
         multiply inserted zeros), so a row stands for several.
         """
         conv = self.op.conv
         assert conv is not None
-        pixels = conv.batch * conv.out_h * conv.out_w
+        pixels = conv.out_pixels
         start = self.m_index * self.tiling.m
         first = start * pixels // self.op.m
         return first, (start + self.m) * pixels // self.op.m - first
@@ -183,39 +184,35 @@ def window_elements(
 ) -> Int64:
     """Input-map elements that a run of output pixels touches through a run of window positions.
 
-    Output pixels are numbered (image, row, column); window positions (kernel row, kernel column,
+    Output pixels are numbered (image, plane, row, column); window positions (plane, row, column,
     channel) of one convolution group. Whole rows of the map are counted between the first and the
-    last touched one.
+    last touched one; of the planes that are not touched as a whole, those of each end of the run.
     """
     pixel, pixels = np.asarray(pixel, dtype=np.int64), np.asarray(pixels, dtype=np.int64)
     depth, depths = np.asarray(depth, dtype=np.int64), np.asarray(depths, dtype=np.int64)
-    channels = conv.in_channels // conv.groups
-    touched_channels = np.minimum(depths, channels)
-    first_row = pixel // conv.out_w
-    last_row = (pixel + pixels - 1) // conv.out_w
-    first_image, last_image = first_row // conv.out_h, last_row // conv.out_h
-    whole = _rows_touched(conv, np.zeros_like(first_row), np.full_like(first_row, conv.out_h))
+    touched_channels = np.minimum(depths, conv.in_channels // conv.groups)
+    first_row, last_row = pixel // conv.out_w, (pixel + pixels - 1) // conv.out_w
+    first, last = first_row // conv.out_h, last_row // conv.out_h
     start, stop = first_row % conv.out_h, last_row % conv.out_h + 1
+    height = conv.height
+    ends = height.covered(start, conv.out_h) * _planes(conv, first, first + 1)
+    ends += height.covered(0, stop) * _planes(conv, last, last + 1)
     rows = np.where(
-        first_image == last_image,
-        _rows_touched(conv, start, stop),
-        _rows_touched(conv, start, np.full_like(start, conv.out_h))
-        + _rows_touched(conv, np.zeros_like(stop), stop)
-        + (last_image - first_image - 1) * whole,
+        first == last,
+        height.covered(start, stop) * _planes(conv, first, first + 1),
+        np.minimum(
+            ends + _planes(conv, first + 1, last) * height.whole,
+            _planes(conv, first, last + 1) * height.whole,
+        ),
     )
-    columns = window_extent(
-        conv.in_w,
-        0,
-        conv.out_w,
-        conv.kernel_w,
-        conv.stride_w,
-        conv.padding_w,
-        conv.input_dilation_w,
-    )
-    return rows * columns * touched_channels
+    return rows * conv.width.whole * touched_channels
 
 
-def _rows_touched(conv: Conv, start: Int64, stop: Int64) -> Int64:
-    return window_extent(
-        conv.in_h, start, stop, conv.kernel_h, conv.stride_h, conv.padding_h, conv.input_dilation_h
-    )
+def _planes(conv: Conv, start: Int64, stop: Int64) -> Int64:
+    """Planes of the input maps that output planes start to stop - 1 read, those of each image."""
+    depth, last = conv.depth, stop - 1
+    images = last // conv.out_d - start // conv.out_d
+    own, end = start % conv.out_d, last % conv.out_d + 1
+    several = depth.covered(own, conv.out_d) + depth.covered(0, end) + (images - 1) * depth.whole
+    planes = np.where(images == 0, depth.covered(own, end), several)
+    return np.where(stop > start, planes, 0)

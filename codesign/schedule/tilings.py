@@ -21,6 +21,7 @@ from codesign.schedule.program import Int64
 from codesign.schedule.streaming import Link
 from codesign.schedule.tiling import Tiling, passes
 from codesign.trace.op import Op, Phase, ceil_bytes
+from codesign.trace.window import Axis
 from codesign.units import DTYPE_BYTES
 
 Float = NDArray[np.float64]
@@ -67,19 +68,23 @@ class Tilings:
 def product_integers(op: Op) -> tuple[int, ...]:
     """The integers of the search for tilings that describe a product alone."""
     numerator, denominator = DTYPE_BYTES[op.a_dtype]
-    window: tuple[int, ...] = (kernel.NO_WINDOW, 1, 1, 1, 1, 1, 1, 1, 1, 1)
+    window: tuple[int, ...] = (kernel.NO_WINDOW,) * (kernel.A_BYTES - kernel.WINDOW)
     conv = op.conv
     if conv is not None:
         depths = op.phase is Phase.BACKWARD_WEIGHT
         window = (
             kernel.ROWS_ARE_DEPTHS if depths else kernel.ROWS_ARE_PIXELS,
-            conv.batch, conv.in_h, conv.in_w, conv.in_channels // conv.groups, conv.kernel_h,
-            conv.stride_h, conv.out_h, conv.out_w, conv.input_dilation_h,
+            conv.batch, conv.in_w, conv.in_channels // conv.groups, conv.out_w,
+            *_axis(conv.depth), *_axis(conv.height),
         )  # fmt: skip
     return (
         op.m, op.n, op.k, op.groups, op.b_shared, row_granule(op), numerator, denominator, *window,
         op.a_bytes, op.c_bytes,
     )  # fmt: skip
+
+
+def _axis(axis: Axis) -> tuple[int, ...]:
+    return axis.size, axis.out, axis.kernel, axis.stride, axis.dilation, axis.spread
 
 
 def stored_width(op: Op, density: float) -> float:

@@ -79,10 +79,10 @@ def _activations(trace: Trace) -> int:
             continue
         made = tuple(dep for dep in op.deps if _feeds(trace[dep], op, trace))
         result = 0 if op.phase is Phase.BACKWARD_WEIGHT else op.c_bytes
-        alone[i] = result if made else op.a_bytes + result
+        alone[i] = result if made else _input_bytes(op) + result
         if made:
             size, first, _ = live.get(made, (0, max(place[dep] for dep in made), i))
-            live[made] = (max(size, op.a_bytes), first, i)
+            live[made] = (max(size, _input_bytes(op)), first, i)
     changes: dict[int, int] = {}
     for size, first, last in live.values():
         changes[first] = changes.get(first, 0) + size
@@ -103,6 +103,11 @@ def _feeds(producer: Op, op: Op, trace: Trace) -> bool:
         return True
     forward = op.name.removesuffix(".backward_weight")
     return producer.phase in FORWARD_PHASES and producer.name != forward
+
+
+def _input_bytes(op: Op) -> int:
+    """Of the layer's input: operand A, but for the weight's gradient of transposed ones."""
+    return op.b_bytes if op.gathers_gradient else op.a_bytes
 
 
 def _weighted(op: Op) -> bool:

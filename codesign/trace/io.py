@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode, b64encode
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 from codesign.config import CodesignError
 from codesign.sparsity.mask import Mask
 from codesign.sparsity.pattern import Pattern, parse_pattern
-from codesign.trace.op import Conv, Kind, Op, Phase, Trace
+from codesign.trace.op import Kind, Op, Phase, Trace
+from codesign.trace.window import Conv
 from codesign.units import DTYPE_BYTES
 
 FORMAT = "codesign-trace"
@@ -123,11 +124,20 @@ def _op_to_json(op: Op) -> dict[str, Any]:
         if field.default is not MISSING and value == field.default:
             continue
         if isinstance(value, Conv):
-            value = asdict(value)
+            value = _conv_to_json(value)
         elif isinstance(value, Pattern):
             value = str(value)
         out[name] = value
     return out
+
+
+def _conv_to_json(conv: Conv) -> dict[str, Any]:
+    silent = Conv.silent_defaults
+    return {
+        field.name: value
+        for field in fields(Conv)
+        if (value := getattr(conv, field.name)) != field.default or field.name not in silent
+    }
 
 
 def _op_from_json(index: int, entry: object) -> Op:
@@ -178,6 +188,10 @@ def _conv_from_json(where: str, value: Any) -> Conv:
     if not isinstance(value, dict) or not set(value) <= _CONV_FIELDS:
         raise CodesignError(f"{where} has fields that a convolution has not")
     for key, size in value.items():
+        if key == "transposed":
+            if not isinstance(size, bool):
+                raise CodesignError(f"{where}.{key} is true or false, got {size!r:.40}")
+            continue
         padding = key.startswith("padding") and _is_count(abs(size) if type(size) is int else None)
         if not (padding or (_is_count(size) and size >= 1)):
             raise CodesignError(f"{where}.{key} is a whole number from 1, got {size!r:.40}")

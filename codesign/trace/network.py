@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from codesign.trace.op import Conv, Kind, Op, Phase
+from codesign.trace.op import Kind, Op, Phase
 from codesign.trace.vector_work import function
+from codesign.trace.window import Conv, window
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,26 +72,30 @@ class Network:
         *,
         stride: int = 1,
         padding: int | None = None,
+        dilation: int = 1,
         groups: int = 1,
         bias: bool = False,
+        transposed: bool = False,
+        output_padding: int = 0,
     ) -> Value:
-        """A square convolution; the default padding keeps the size of the map at stride 1."""
-        batch, height, width, in_channels = x.shape
-        pad = kernel // 2 if padding is None else padding
-        window = Conv(
-            batch=batch, in_h=height, in_w=width, in_channels=in_channels, out_channels=channels,
-            kernel_h=kernel, kernel_w=kernel, stride_h=stride, stride_w=stride, padding_h=pad,
-            padding_w=pad, groups=groups, out_h=(height + 2 * pad - kernel) // stride + 1,
-            out_w=(width + 2 * pad - kernel) // stride + 1,
+        """A convolution of a map or a volume, whose kernel has the same size along each axis.
+
+        The default padding keeps the size of the map at stride 1.
+        """
+        batch, *size, in_channels = x.shape
+        pad = dilation * (kernel // 2) if padding is None else padding
+        made = window(
+            batch, size, (in_channels, channels), (kernel,) * len(size), stride=(stride,),
+            padding=(pad,), dilation=(dilation,), groups=groups, transposed=transposed,
+            output_padding=(output_padding,),
         )  # fmt: skip
         weight = f"{layer}.weight"
-        self.parameters[weight] = channels * in_channels // groups * kernel * kernel
+        self.parameters[weight] = channels * in_channels // groups * made.taps
         if bias:
             self.parameters[f"{layer}.bias"] = channels
-        op = conv_op(
-            layer, window, weight=weight, phase=self.phase, deps=_deps(x), dtype=self.dtype
-        )
-        return self.add(op, (batch, window.out_h, window.out_w, channels))
+        op = conv_op(layer, made, weight=weight, phase=self.phase, deps=_deps(x), dtype=self.dtype)
+        out = (made.out_d, made.out_h, made.out_w)[3 - len(size) :]
+        return self.add(op, (batch, *out, channels))
 
     def norm(self, x: Value, layer: str, kind: str, *, bias: bool = True) -> Value:
         """`batchnorm`, `layernorm` or `rmsnorm` over the last dimension of x."""
@@ -228,11 +233,15 @@ def conv_op(
     dtype: str,
     name: str = "",
 ) -> Op:
-    """A forward convolution: n = out channels, k = (kernel_h, kernel_w, in channels)."""
+    """A forward convolution: n = out channels, k = (kernel_d, kernel_h, kernel_w, in channels).
+
+    m counts positions of the output, or of a transposed one's input: each is multiplied by all taps
+    and no inserted zero is.
+    """
     return Op(
         name=name or layer, kind=Kind.CONV, phase=phase, layer=layer, weight=weight, conv=window,
-        m=window.batch * window.out_h * window.out_w, n=window.out_channels // window.groups,
-        k=window.kernel_h * window.kernel_w * window.in_channels // window.groups,
+        m=window.in_pixels if window.transposed else window.out_pixels,
+        n=window.out_channels // window.groups, k=window.taps * window.in_channels // window.groups,
         groups=window.groups, a_dtype=dtype, b_dtype=dtype, c_dtype=dtype, deps=deps,
     )  # fmt: skip
 

@@ -15,6 +15,7 @@ from codesign.trace.onnx_graph import GraphReader
 from codesign.trace.onnx_shapes import complete_shapes
 from codesign.trace.op import Trace, forward_phase
 from codesign.trace.training import train
+from codesign.trace.window import by_output
 from codesign.units import DTYPE_BYTES
 
 _MAX_BYTES = 1 << 31
@@ -145,5 +146,8 @@ def _weights(reader: GraphReader, model: Any, path: Path) -> dict[str, NDArray[A
         data = data.astype(np.float32)
         if turned:
             data = np.ascontiguousarray(data.swapaxes(-1, -2))
-        out[name] = data[:, :, None] if data.ndim == 3 and name in reader.flat else data
+        if (window := reader.windows.get(name)) is not None:
+            data = by_output(data, window.groups) if window.transposed else data
+            data = data[:, :, None] if data.ndim == 3 else data
+        out[name] = data
     return out

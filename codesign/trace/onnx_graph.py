@@ -9,8 +9,9 @@ from typing import Any
 from codesign.config import CodesignError
 from codesign.trace.network import attention_ops, conv_op
 from codesign.trace.onnx_shapes import known_shape
-from codesign.trace.op import Conv, Kind, Op, Phase
+from codesign.trace.op import Kind, Op, Phase
 from codesign.trace.vector_work import function
+from codesign.trace.window import Conv, window
 
 Shape = tuple[int, ...]
 
@@ -33,16 +34,16 @@ FUNCTIONS = {
     "Gather": "embedding", "MaxPool": "max_pool", "GlobalMaxPool": "max_pool",
     "AveragePool": "mean", "GlobalAveragePool": "mean", "ReduceMean": "mean", "ReduceSum": "sum",
     "ReduceMax": "max_pool", "Concat": "copy", "Pad": "copy", "Tile": "copy",
-    "RotaryEmbedding": "rotary",
+    "RotaryEmbedding": "rotary", "Resize": "interpolate", "Upsample": "interpolate",
 }  # fmt: skip
 """Rows of `trace.vector_work`; any other operator without products is `elementwise`."""
 
 _PRODUCTS = {"MatMul": 1, "MatMulInteger": 1, "QLinearMatMul": 3, "Gemm": 1}
-_CONVOLUTIONS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3}
+_CONVOLUTIONS = {"Conv": 1, "ConvTranspose": 1, "ConvInteger": 1, "QLinearConv": 3}
 _INTEGER = ("MatMulInteger", "QLinearMatMul", "ConvInteger", "QLinearConv")
 _HIDDEN = frozenset(
     {
-        "LSTM", "GRU", "RNN", "ConvTranspose", "Einsum", "DeformConv", "DFT", "STFT", "If", "Loop",
+        "LSTM", "GRU", "RNN", "Einsum", "DeformConv", "DFT", "STFT", "If", "Loop",
         "Scan", "SequenceMap",
     }
 )  # fmt: skip
@@ -65,7 +66,8 @@ class GraphReader:
         self.ops: list[Op] = []
         self.parameters: dict[str, int] = {}
         self.weight_is_turned: dict[str, bool] = {}
-        self.flat: set[str] = set()
+        self.windows: dict[str, Conv] = {}
+        """The window of every convolution's weight."""
         self._shapes: dict[str, Shape | None] = {}
         self._types: dict[str, int] = {}
         self._producer: dict[str, tuple[str, ...]] = {}
@@ -159,35 +161,50 @@ class GraphReader:
 
     def _convolution(self, node: Any, x: str, w: str) -> None:
         into, kernel = self._shape(node, x), self._shape(node, w)
-        out = self._shape(node, node.output[0])
+        if len(kernel) not in (3, 4, 5):
+            raise self._error(node, "convolutions have one to three dimensions")
         at = _attributes(node)
-        if len(kernel) not in (3, 4) or any(d != 1 for d in at.get("dilations", ())):
-            raise self._error(node, "convolutions have one or two dimensions, without dilation")
-        flat = len(kernel) == 3
-        stride = at.get("strides") or [1] * (len(kernel) - 2)
-        pads = at.get("pads") or [0] * (2 * (len(kernel) - 2))
-        if at.get("auto_pad", b"NOTSET") in (b"SAME_UPPER", b"SAME_LOWER"):
-            pads = [
-                max(0, (o - 1) * s + k - i) // 2
-                for i, o, k, s in zip(into[2:], out[2:], kernel[2:], stride, strict=True)
-            ]
+        groups, transposed = at.get("group", 1), node.op_type == "ConvTranspose"
         weight = self._weight(w, stored_turned=False)
-        if flat and weight is not None:
-            self.flat.add(weight)
-        window = Conv(
-            batch=into[0], in_h=1 if flat else into[2], in_w=into[-1], in_channels=into[1],
-            out_channels=kernel[0], kernel_h=1 if flat else kernel[2], kernel_w=kernel[-1],
-            stride_h=1 if flat else stride[0], stride_w=stride[-1],
-            padding_h=0 if flat else pads[0], padding_w=pads[0] if flat else pads[1],
-            groups=at.get("group", 1), out_h=1 if flat else out[2], out_w=out[-1],
+        at_node = window(
+            into[0], into[2:], (into[1], kernel[1] * groups if transposed else kernel[0]),
+            kernel[2:], stride=at.get("strides") or (1,), padding=self._padding(node, into, kernel),
+            dilation=at.get("dilations") or (1,), groups=groups, transposed=transposed,
+            out=self._shape(node, node.output[0])[2:],
         )  # fmt: skip
+        if weight is not None:
+            self.windows[weight] = at_node
         layer = self._layer(node, weight)
         op = conv_op(
-            layer, window, weight=weight, phase=self.phase, deps=self._deps(node.input),
+            layer, at_node, weight=weight, phase=self.phase, deps=self._deps(node.input),
             dtype=self._dtype(node, x), name=self._unique(layer),
         )  # fmt: skip
         self._add(node, op)
         self._bias(node, layer)
+
+    def _padding(self, node: Any, into: Shape, kernel: Shape) -> list[int]:
+        """Padding before the first position of each dimension; where it is automatic, half of it.
+
+        What cannot be halved is more at the end, unless at the beginning is asked for.
+        """
+        at, many = _attributes(node), len(kernel) - 2
+        rule = at.get("auto_pad", b"NOTSET")
+        if rule not in (b"SAME_UPPER", b"SAME_LOWER") and "output_shape" not in at:
+            return list(at.get("pads") or [0] * many)[:many]
+        out = self._shape(node, node.output[0])[2:]
+        ones, none = [1] * many, [0] * many
+        total = []
+        for i, o, k, s, d, more in zip(
+            into[2:], out, kernel[2:], at.get("strides") or ones, at.get("dilations") or ones,
+            at.get("output_padding") or none, strict=True,
+        ):  # fmt: skip
+            reach = (k - 1) * d + 1
+            if node.op_type == "ConvTranspose":
+                total.append(max(0, (i - 1) * s + more + reach - o))
+            else:
+                total.append(max(0, (o - 1) * s + reach - i))
+        upper = rule == b"SAME_UPPER"
+        return [whole // 2 if upper else whole - whole // 2 for whole in total]
 
     def _attention(self, node: Any) -> None:
         q, k, v = (self._shape(node, name) for name in node.input[:3])
@@ -206,6 +223,8 @@ class GraphReader:
         what = FUNCTIONS.get(node.op_type, "elementwise")
         if what == "gelu" and _attributes(node).get("approximate") == b"tanh":
             what = "gelu_tanh"
+        if what == "interpolate" and _attributes(node).get("mode", b"nearest") == b"nearest":
+            what = "enlarge"
         if self._types.get(node.output[0], 1) not in _FLOATS | {2, 3}:
             self._producer[node.output[0]] = self._deps(node.input)
             return
@@ -265,7 +284,7 @@ class GraphReader:
     def _bias(self, node: Any, layer: str) -> None:
         """A bias that is part of the product belongs to its layer."""
         for name in node.input[2:3]:
-            if self._real(name) and node.op_type in ("Gemm", "Conv"):
+            if self._real(name) and node.op_type in ("Gemm", "Conv", "ConvTranspose"):
                 tensor = self._stored[name][0]
                 self.parameters.pop(tensor, None)
                 self.parameters[f"{layer}.bias"] = prod(self._shapes[tensor] or ())

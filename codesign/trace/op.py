@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from functools import cached_property, lru_cache
+from functools import cached_property
 from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from codesign.config import CodesignError, fingerprint, suggestion
 from codesign.sparsity.mask import Mask
 from codesign.sparsity.pattern import DENSE, Pattern
+from codesign.trace.window import Conv
 from codesign.units import DTYPE_BYTES
 
 if TYPE_CHECKING:
@@ -75,59 +73,6 @@ def forward_phase(asked: str) -> Phase:
             + suggestion(str(asked), list(PHASES))
         )
     return PHASES[asked]
-
-
-@dataclass(frozen=True, slots=True)
-class Conv:
-    """The window of a convolution; sizes in elements, input and output in NHWC terms.
-
-    For `backward_data` the fields describe the convolution that is really computed: the output
-    gradient is the input, and `input_dilation` is the forward stride. For `backward_weight` they
-    repeat the forward convolution, whose input is operand A.
-    """
-
-    batch: int
-    in_h: int
-    in_w: int
-    in_channels: int
-    out_channels: int
-    kernel_h: int
-    kernel_w: int
-    stride_h: int = 1
-    stride_w: int = 1
-    padding_h: int = 0
-    padding_w: int = 0
-    groups: int = 1
-    out_h: int = 0
-    out_w: int = 0
-    input_dilation_h: int = 1
-    input_dilation_w: int = 1
-
-    @property
-    def in_elements(self) -> int:
-        return self.batch * self.in_h * self.in_w * self.in_channels
-
-    @property
-    def touched_elements(self) -> int:
-        """Input elements that some window covers, fewer than all where windows leave gaps."""
-        return _touched_elements(self)
-
-    @property
-    def out_elements(self) -> int:
-        return self.batch * self.out_h * self.out_w * self.out_channels
-
-
-@lru_cache(maxsize=4096)
-def _touched_elements(conv: Conv) -> int:
-    rows = window_extent(
-        conv.in_h, 0, conv.out_h, conv.kernel_h, conv.stride_h, conv.padding_h,
-        conv.input_dilation_h,
-    )  # fmt: skip
-    columns = window_extent(
-        conv.in_w, 0, conv.out_w, conv.kernel_w, conv.stride_w, conv.padding_w,
-        conv.input_dilation_w,
-    )  # fmt: skip
-    return conv.batch * int(rows) * int(columns) * conv.in_channels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,9 +145,28 @@ class Op:
         return (1 if self.b_shared else self.groups) * self.k * self.n
 
     @property
+    def scatters(self) -> bool:
+        """Whether the rows of A are positions of a spread input, of which windows read every few.
+
+        So it is with transposed convolutions, and with the input's gradient of all others.
+        """
+        if self.conv is None or self.phase is Phase.BACKWARD_WEIGHT:
+            return False
+        return self.conv.transposed != (self.phase is Phase.BACKWARD_DATA)
+
+    @property
+    def gathers_gradient(self) -> bool:
+        """Whether A are windows of the output's gradient and B is the layer's input.
+
+        So it is with the weight's gradient of a transposed convolution.
+        """
+        swapped = self.conv is not None and self.conv.transposed
+        return swapped and self.phase is Phase.BACKWARD_WEIGHT
+
+    @property
     def c_elements(self) -> int:
-        """Unique elements of C: a backward-data convolution writes its whole input map."""
-        if self.conv is not None and self.phase is Phase.BACKWARD_DATA:
+        """Unique elements of C; what scatters writes its whole map, however few its rows."""
+        if self.conv is not None and self.scatters:
             return self.conv.out_elements
         return self.groups * self.m * self.n
 
@@ -242,30 +206,6 @@ class Op:
 
 _LABELS = frozenset({"name", "layer", "weight", "deps", "function"})
 _shape_of = attrgetter(*(f.name for f in fields(Op) if f.name not in _LABELS))
-
-
-def window_extent(
-    size: int,
-    start: NDArray[np.int64] | int,
-    stop: NDArray[np.int64] | int,
-    kernel: int,
-    stride: int,
-    padding: int,
-    dilation: int,
-) -> NDArray[np.int64]:
-    """Input positions along one axis that the windows of outputs start to stop - 1 cover.
-
-    The input is spread by `dilation` with zeros between, which are not counted; windows wider than
-    the stride cover everything between the first and the last position, narrower ones only their
-    own.
-    """
-    start, stop = np.asarray(start, dtype=np.int64), np.asarray(stop, dtype=np.int64)
-    first = np.maximum(0, -((padding - start * stride) // dilation))
-    last = np.minimum(size - 1, ((stop - 1) * stride - padding + kernel - 1) // dilation)
-    covered: NDArray[np.int64] = np.maximum(0, last - first + 1)
-    if kernel < stride:
-        covered = np.minimum(covered, (stop - start) * kernel)
-    return covered
 
 
 def ceil_bytes(elements: int, dtype: str) -> int:

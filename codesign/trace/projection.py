@@ -14,7 +14,7 @@ from codesign.sparsity.pattern import NM, Pattern
 from codesign.trace.op import Op, Phase
 
 Weights = Mapping[str, NDArray[Any]]
-"""Real weights by parameter name, linear [out, in] or convolution [out, in / groups, h, w]."""
+"""Real weights by parameter name, linear [out, in] or convolution [out, in / groups, (d,) h, w]."""
 
 
 def project(op: Op, pattern: Pattern, weights: Weights, *, nested: bool) -> Mask:
@@ -29,7 +29,7 @@ def project(op: Op, pattern: Pattern, weights: Weights, *, nested: bool) -> Mask
     forward = _matrices(op, weights[op.weight])
     if op.phase is not Phase.BACKWARD_DATA:
         return _stacked([pattern.project(forward[g]) for g in range(len(forward))])
-    taps = 1 if op.conv is None else op.conv.kernel_h * op.conv.kernel_w
+    taps = 1 if op.conv is None else op.conv.taps
     out: list[Mask] = []
     for matrix in forward:
         inherits = nested or not isinstance(pattern, NM)
@@ -62,10 +62,12 @@ def _matrices(op: Op, weight: NDArray[Any]) -> NDArray[Any]:
     out_channels, in_channels = conv.out_channels, conv.in_channels
     if backward:
         out_channels, in_channels = in_channels, out_channels
-    expected = (out_channels, in_channels // conv.groups, conv.kernel_h, conv.kernel_w)
+    depth = () if weight.ndim == 4 and conv.kernel_d == 1 else (conv.kernel_d,)
+    kernel = (*depth, conv.kernel_h, conv.kernel_w)
+    expected = (out_channels, in_channels // conv.groups, *kernel)
     if weight.shape != expected:
         raise CodesignError(f"{op.weight}: weights of shape {expected}, got {weight.shape}")
-    rows = np.ascontiguousarray(weight.transpose(0, 2, 3, 1))
+    rows = np.ascontiguousarray(np.moveaxis(weight, 1, -1))
     return rows.reshape(conv.groups, out_channels // conv.groups, -1)
 
 

@@ -11,9 +11,10 @@ from typing import Any
 from codesign.config import CodesignError
 from codesign.sparsity.pattern import NM, parse_pattern
 from codesign.trace.network import Network, conv_op
-from codesign.trace.op import Conv, Kind, Op, Trace
+from codesign.trace.op import Kind, Op, Trace
 from codesign.trace.sparsify import sparsify
 from codesign.trace.spec import Request, WorkloadSpec
+from codesign.trace.window import Conv
 from codesign.trace.workload import build_trace
 
 _MAX_LAYERS = 100_000

@@ -8,7 +8,8 @@ from dataclasses import MISSING, Field, fields
 from typing import Any
 
 from codesign.trace.io import FORMAT, VERSION
-from codesign.trace.op import Conv, Kind, Op, Phase
+from codesign.trace.op import Kind, Op, Phase
+from codesign.trace.window import Conv
 from codesign.units import DTYPE_BYTES
 
 _COUNT = {"type": "integer", "minimum": 0, "exclusiveMaximum": 1 << 63}

@@ -339,4 +339,6 @@ def _prune(op: Op, pattern: Pattern, method: Method) -> Op:
         if method.nested and type(pattern) is NM and not pattern.is_dense:
             turned = DoublePruned(pattern.n, pattern.m)
         return replace(op, b_pattern=turned) if method.backward_data else op
+    if op.gathers_gradient and method.backward_weight:
+        return replace(op, a_pattern=pattern)
     return replace(op, b_pattern=pattern) if method.backward_weight else op

@@ -31,6 +31,7 @@ from codesign.trace.training import (
     product_gradients,
     vector_gradient,
 )
+from codesign.trace.window import Conv, by_output
 
 
 class Recorder:
@@ -69,7 +70,7 @@ class Recorder:
         self._unfolded: dict[int, tuple[str, ...]] = {}
         self._pause = 0
         self._transposed: set[str] = set()
-        self._flat_convolutions: set[str] = set()
+        self._convolutions: dict[str, Conv] = {}
         self._stack = ExitStack()
         for name, parameter in module.named_parameters():
             self._parameter[self._key(parameter)] = name
@@ -145,14 +146,17 @@ class Recorder:
         return DTYPES.get(tensor.dtype, "fp32")
 
     def real_weights(self) -> dict[str, NDArray[Any]]:
-        """Parameters with data, those that were stored [in, out] turned to [out, in]."""
+        """Parameters with data, those that were stored [in, out, ...] turned to [out, in, ...]."""
         out: dict[str, NDArray[Any]] = {}
         for name, parameter in self._module.named_parameters():
             if parameter.device.type != "meta":
                 data = parameter.detach().float().cpu().numpy()
+                window = self._convolutions.get(name)
                 if name in self._transposed:
                     data = np.ascontiguousarray(data.T)
-                out[name] = np.expand_dims(data, 2) if name in self._flat_convolutions else data
+                if window is not None and window.transposed:
+                    data = by_output(data, window.groups)
+                out[name] = np.expand_dims(data, 2) if window and data.ndim == 3 else data
         return out
 
     # --- what the modes report ---
@@ -242,15 +246,10 @@ class Recorder:
     def _convolution(self, args: Sequence[Any], inputs: list[Tensor], number: int) -> Op:
         x, w = args[:2]
         window = convolution_window(args)
-        if window is None:
-            raise CodesignError(
-                f"{self.where()}: only one- and two-dimensional convolutions without dilation and "
-                "transposition are known here"
-            )
         layer = self._path[-1]
         weight = self._parameter.get(self._key(w))
-        if w.dim() == 3 and weight is not None:
-            self._flat_convolutions.add(weight)
+        if weight is not None:
+            self._convolutions[weight] = window
         op = conv_op(
             layer, window, weight=weight, phase=Phase.FORWARD,
             deps=self._deps(inputs), dtype=self.dtype_name(x), name=self._unique(layer or "conv"),

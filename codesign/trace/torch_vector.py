@@ -9,7 +9,9 @@ from torch import Tensor
 
 from codesign.trace.aten import VECTOR_FUNCTIONS
 from codesign.trace.op import Kind
-from codesign.trace.vector_work import FUNCTIONS, function
+from codesign.trace.vector_work import FUNCTIONS, RESIZING, function
+
+_RESIZING_BACK = tuple(f"{name}.gradient" for name in RESIZING)
 
 
 def vector_function(name: str, args: Sequence[Any], inputs: Sequence[Tensor]) -> str:
@@ -35,7 +37,7 @@ def vector_fields(
     elements = made[0].numel()
     reads = elements if what == "embedding" else sum(t.numel() for t in read)
     writes = sum(t.numel() for t in made)
-    if row.kind is Kind.REDUCTION or what == "batchnorm":
+    if row.kind is Kind.REDUCTION or what in ("batchnorm", *_RESIZING_BACK):
         elements = max(elements, max((t.numel() for t in read), default=0))
     if name == "cat":
         elements = writes = reads = fresh or reads

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from codesign.trace.op import Conv, Kind, Op, Phase, Trace
-from codesign.trace.vector_work import Optimizer, function, optimizer
+from codesign.trace.op import Kind, Op, Phase, Trace
+from codesign.trace.vector_work import RESIZING, Optimizer, function, optimizer
 
 _MASTER_DTYPE = "fp32"
 
@@ -32,39 +32,36 @@ def train(
     return walk.run(optimizer_name)
 
 
-def transposed(conv: Conv) -> Conv:
-    """The convolution that computes the input's gradient: it reads the dilated output gradient."""
-    return replace(
-        conv, in_h=conv.out_h, in_w=conv.out_w, in_channels=conv.out_channels,
-        out_channels=conv.in_channels, stride_h=1, stride_w=1, out_h=conv.in_h, out_w=conv.in_w,
-        padding_h=conv.kernel_h - 1 - conv.padding_h, padding_w=conv.kernel_w - 1 - conv.padding_w,
-        input_dilation_h=conv.stride_h, input_dilation_w=conv.stride_w,
-    )  # fmt: skip
-
-
 def backward_data_op(op: Op, deps: tuple[str, ...]) -> Op:
     """The gradient of a weighted product's input, dX = dY . W^T.
 
     n = input features or channels and k = (kernel_h, kernel_w, out channels), channels innermost:
     an N:M group lies along output channels. m stays that of the forward product, also with a
     stride: it counts the useful rows, since a strided gradient map is mostly inserted zeros; bytes
-    come from `conv`.
+    come from `conv`. Of a transposed convolution this is a plain strided one.
     """
     conv = op.conv
     n = op.k if conv is None else conv.in_channels // conv.groups
     return replace(
         op, name=f"{op.name}.backward_data", phase=Phase.BACKWARD_DATA, n=n,
-        k=op.n if conv is None else conv.kernel_h * conv.kernel_w * op.n,
-        conv=None if conv is None else transposed(conv), deps=deps,
+        k=op.n if conv is None else conv.taps * op.n,
+        conv=None if conv is None else conv.adjoint, deps=deps,
     )  # fmt: skip
 
 
 def backward_weight_op(op: Op, deps: tuple[str, ...]) -> Op:
-    """The gradient of a weight, dW = X^T . dY: m = forward k, k = forward m, n = forward n."""
-    shared = op.b_shared
+    """The gradient of a weight, dW = X^T . dY: m = forward k, k = forward m, n = forward n.
+
+    Of a transposed convolution dW^T = dY^T . X, where A are the windows of dY that each element of
+    X was spread over: m = (kernel, out channels), k = input positions, n = in channels.
+    """
+    shared, conv = op.b_shared, op.conv
+    m, n = op.k, op.n
+    if conv is not None and conv.transposed:
+        m, n, conv = conv.taps * op.n, op.k // conv.taps, conv.adjoint
     return replace(
-        op, name=f"{op.name}.backward_weight", phase=Phase.BACKWARD_WEIGHT, m=op.k,
-        k=op.m * op.groups if shared else op.m, groups=1 if shared else op.groups,
+        op, name=f"{op.name}.backward_weight", phase=Phase.BACKWARD_WEIGHT, m=m, n=n,
+        k=op.m * op.groups if shared else op.m, groups=1 if shared else op.groups, conv=conv,
         b_shared=False, deps=deps,
     )  # fmt: skip
 
@@ -87,6 +84,7 @@ def vector_gradient(op: Op, deps: tuple[str, ...]) -> Op | None:
     if work is None:
         return None
     reduced = op.kind is Kind.REDUCTION and op.function != "cross_entropy"
+    resized = reduced or op.function in RESIZING
     scatter = op.kind is Kind.EMBEDDING
     return replace(
         op, name=f"{op.name}.{'backward_weight' if scatter else 'backward_data'}",
@@ -94,8 +92,8 @@ def vector_gradient(op: Op, deps: tuple[str, ...]) -> Op | None:
         kind=Kind.ELEMENTWISE if op.kind is Kind.REDUCTION else op.kind,
         function=f"{op.function}.gradient", passes=work.passes, alu_per_element=work.alu,
         special_per_element=work.special, deps=deps,
-        reads=op.writes if reduced else op.elements * work.reads,
-        writes=op.reads if reduced else op.elements * work.writes,
+        reads=op.writes if resized else op.elements * work.reads,
+        writes=op.reads if resized else op.elements * work.writes,
     )  # fmt: skip
 
 
@@ -197,7 +195,8 @@ class _Backward:
             self.ops.append(weight)
             made.append(weight.name)
         bias = f"{op.layer}.bias"
-        if bias in self.forward.parameters and bias not in self.frozen:
+        own = bias in self.forward.parameters and bias not in self.frozen
+        if own and bias not in self.users:
             made.append(self.parameter_sum(op, bias, op.c_elements, dy))
         self.update(op, made)
 
@@ -258,7 +257,10 @@ class _Backward:
         return name
 
     def update(self, op: Op, made: list[str]) -> None:
-        """Collect the gradients of op's weight and append the update after the last of them."""
+        """Collect the gradients of op's weight; after the last one of its layer, append the update.
+
+        A bias that an operator of its own adds is updated with the weight.
+        """
         assert op.weight is not None
         weight = op.weight
         waiting = self.weight_gradients.setdefault(weight, [])
@@ -268,9 +270,14 @@ class _Backward:
             waiting.clear()
         waiting.extend(made)
         self.users[weight] -= 1
-        if self.users[weight] > 0:
-            return
         layer = weight.rpartition(".")[0] or weight
+        together = {weight, *self.owned.get(layer, ())} & set(self.users)
+        if any(self.users[name] > 0 for name in together):
+            return
+        arrived = (
+            self.weight_gradients.get(name, ()) for name in (weight, *self.owned.get(layer, ()))
+        )
+        waiting = list(dict.fromkeys(name for names in arrived for name in names))
         owned = (name for owner in self.layers[weight] for name in self.owned.get(owner, ()))
         own = () if weight in self.frozen else (weight,)
         names = dict.fromkeys((*own, *self.owned.get(layer, ()), *owned))

@@ -213,7 +213,7 @@ def _roles(op: Op) -> tuple[str, str, str]:
     if op.is_matmul and op.phase is Phase.BACKWARD_DATA:
         return "g", "w", "g"
     if op.is_matmul and backward:
-        return "x", "g", "g"
+        return ("g", "x", "g") if op.gathers_gradient else ("x", "g", "g")
     if op.is_matmul:
         return "x", "w" if op.weight is not None else "x", "x"
     if op.function == "kv_cache_write":

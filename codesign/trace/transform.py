@@ -21,7 +21,7 @@ from codesign.trace import transform_attention as attention
 from codesign.trace import transform_inputs as inputs
 from codesign.trace import transform_slices as slices
 from codesign.trace.kv_cache import prune_kv_cache
-from codesign.trace.op import Kind, Trace
+from codesign.trace.op import Kind, Op, Trace
 from codesign.trace.sparsify import matched_layers, sparsify
 from codesign.trace.transform_weights import restructure
 
@@ -62,13 +62,16 @@ def _positive(text: str) -> int:
 
 
 def _erk(trace: Trace, given: list[str], where: Where) -> Trace:
-    shapes = {
-        op.name: (op.n, op.k) if op.conv is None
-        else (op.n, op.conv.in_channels // op.conv.groups, op.conv.kernel_h, op.conv.kernel_w)
-        for op in (trace[name] for name in matched_layers(trace, where))
-    }  # fmt: skip
+    shapes = {name: _weight_shape(trace[name]) for name in matched_layers(trace, where)}
     shares = erdos_renyi_kernel(_number(given[0]), shapes)
     return sparsify(trace, {name: Unstructured(share) for name, share in shares.items()})
+
+
+def _weight_shape(op: Op) -> tuple[int, ...]:
+    if (conv := op.conv) is None:
+        return op.n, op.k
+    depth = (conv.kernel_d,) if conv.in_d > 1 else ()
+    return (op.n, conv.in_channels // conv.groups, *depth, conv.kernel_h, conv.kernel_w)
 
 
 CHANGES: Mapping[str, Change] = {

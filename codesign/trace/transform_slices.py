@@ -183,7 +183,7 @@ def _narrowed(op: Op, reads: tuple[int, int], writes: tuple[int, int]) -> Op:
         groups = outs = ins
     per_group = ins // groups
     return replace(
-        op, n=outs // groups, k=conv.kernel_h * conv.kernel_w * per_group, groups=groups,
+        op, n=outs // groups, k=conv.taps * per_group, groups=groups,
         conv=replace(conv, in_channels=ins, out_channels=outs, groups=groups),
     )  # fmt: skip
 

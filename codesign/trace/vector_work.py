@@ -63,6 +63,10 @@ FUNCTIONS: Mapping[str, Function] = {
     "elementwise": Function(_E, Work(1, 1, 0, 1, 1), Work(1, 1, 0, 2, 1)),
     # two multiplications and an addition with tabulated angles
     "rotary": Function(_E, Work(1, 3, 0, 1, 1), Work(1, 3, 0, 1, 1)),
+    # bilinear: four neighbours times their shares; the gradient adds four shares
+    "interpolate": Function(_E, Work(1, 7, 0, 1, 1), Work(1, 8, 0, 1, 1)),
+    # nearest neighbour; the gradient adds up the copies
+    "enlarge": Function(_E, Work(1, 0, 0, 1, 1), Work(1, 1, 0, 1, 1)),
     "kv_cache_write": Function(_E, Work(1, 0, 0, 1, 1)),
     # sum and sum of squares; then subtract, scale, weight, bias. The gradient also sums the
     # gradients of weight and bias
@@ -82,6 +86,9 @@ FUNCTIONS: Mapping[str, Function] = {
     # softmax of the logits, then the logarithm of the label's share; softmax minus one-hot
     "cross_entropy": Function(_R, Work(3, 4, 1, 1, 0), Work(1, 3, 1, 1, 1)),
 }
+
+RESIZING = frozenset({"interpolate", "enlarge"})
+"""Functions whose result is larger than what they read; `elements` are those of the larger one."""
 
 
 def function(name: str) -> Function:

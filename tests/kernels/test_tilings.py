@@ -12,7 +12,10 @@ from codesign.schedule.folds import Array
 from codesign.schedule.streaming import Link
 from codesign.schedule.tiling import Tiling
 from codesign.schedule.tilings import Layout, Tilings, estimates, quickest_tiling
-from codesign.trace.op import Conv, Kind, Op, Phase
+from codesign.trace.network import conv_op
+from codesign.trace.op import Kind, Op, Phase
+from codesign.trace.training import backward_data_op, backward_weight_op
+from codesign.trace.window import window
 from tests.reference.tiling_twin import estimate
 
 
@@ -25,23 +28,20 @@ def _op(rng: np.random.Generator) -> Op:
             name="x", kind=Kind.GEMM, phase=phase, m=m, n=n, k=k, groups=groups, b_shared=shared,
             a_dtype=str(rng.choice(["fp16", "int8", "int4"])),
         )  # fmt: skip
-    size, kernel, stride = int(rng.integers(3, 30)), int(rng.choice([1, 2, 3])), 1
-    dilation = int(rng.choice([1, 2]))
-    if phase is not Phase.BACKWARD_DATA:
-        stride, dilation = int(rng.choice([1, 2, 3])), 1
-    spread = (size - 1) * dilation + 1
-    out = (spread - kernel) // stride + 1
+    many, kernel, dilation = (int(rng.choice(of)) for of in ([2, 2, 3], [1, 2, 3], [1, 1, 1, 2]))
+    reach = (kernel - 1) * dilation + 1
     channels, outputs, batch = (int(rng.integers(1, 70)) for _ in range(3))
-    conv = Conv(
-        batch=batch % 4 + 1, in_h=size, in_w=size, in_channels=channels, out_channels=outputs,
-        kernel_h=kernel, kernel_w=kernel, stride_h=stride, stride_w=stride, out_h=out, out_w=out,
-        input_dilation_h=dilation, input_dilation_w=dilation,
+    conv = window(
+        batch % 4 + 1, [reach + int(rng.integers(28 if many == 2 else 6)) for _ in range(many)],
+        (channels, outputs), [kernel] * many, stride=[int(rng.choice([1, 2, 3]))],
+        padding=[int(rng.integers(kernel))], dilation=[dilation],
+        transposed=bool(rng.random() < 0.3),
     )  # fmt: skip
-    pixels, depth = conv.batch * out * out, kernel * kernel * channels
-    if phase is Phase.BACKWARD_WEIGHT:
-        return Op(name="x", kind=Kind.CONV, phase=phase, conv=conv, m=depth, n=outputs, k=pixels)
-    rows = -(-pixels // dilation**2)
-    return Op(name="x", kind=Kind.CONV, phase=phase, conv=conv, m=rows, n=outputs, k=depth)
+    op = conv_op("x", conv, weight=None, phase=Phase.FORWARD, deps=(), dtype="fp16")
+    if phase is Phase.FORWARD:
+        return op
+    gradient = backward_weight_op if phase is Phase.BACKWARD_WEIGHT else backward_data_op
+    return gradient(op, ())
 
 
 def _budget(rng: np.random.Generator) -> Budget:

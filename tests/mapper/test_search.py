@@ -14,7 +14,8 @@ from codesign.metrics.objective import choose, chooser, objective
 from codesign.planning import network_chooser
 from codesign.sim import simulate
 from codesign.sparsity.pattern import parse_pattern
-from codesign.trace.op import Conv, Kind, Op, Phase
+from codesign.trace.op import Kind, Op, Phase
+from codesign.trace.window import Conv
 
 MOST = 60
 """Candidates of a problem that is simulated whole."""

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 import codesign
 from codesign.schedule.cut import axes, cut
 from codesign.sparsity.mask import Mask
-from codesign.trace.op import Conv, Kind, Op, Phase
+from codesign.trace.op import Kind, Op, Phase
+from codesign.trace.window import Conv
+from tests import convolution_layers
 
 SIZES = st.integers(1, 40)
 
@@ -50,7 +52,11 @@ def touched_rows(conv: Conv, first: int, last: int) -> set[int]:
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.one_of(convolutions(), st.builds(gemm, SIZES, SIZES, SIZES, st.integers(1, 9))),
+    st.one_of(
+        convolutions(),
+        st.builds(gemm, SIZES, SIZES, SIZES, st.integers(1, 9)),
+        convolution_layers.products(),
+    ),
     st.integers(2, 5),
 )
 def test_products_of_the_parts_are_those_of_the_whole(op: Op, parts: int) -> None:

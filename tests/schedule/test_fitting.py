@@ -17,6 +17,7 @@ from codesign.schedule.fitting import Budget, best_tiling, fitting_tilings
 from codesign.schedule.tiling import Tiling, passes, tile_table
 from codesign.sim import simulate
 from codesign.trace.op import Op, ceil_bytes
+from tests import convolution_layers
 from tests.reference.tiling_twin import estimate
 
 sizes = st.integers(1, 400)
@@ -27,7 +28,7 @@ ALL_CONVS = [op for op in (*convolutions(training=True), *convolutions()) if op.
 @st.composite
 def products(draw: st.DrawFn) -> Op:
     if draw(st.booleans()):
-        return draw(st.sampled_from(ALL_CONVS))
+        return draw(st.one_of(st.sampled_from(ALL_CONVS), convolution_layers.products()))
     op = gemm(draw(sizes), draw(sizes), draw(sizes)).ops[0]
     return replace(op, groups=draw(st.integers(1, 5)), b_shared=draw(st.booleans()))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import product
 
 import numpy as np
 import pytest
@@ -12,7 +11,9 @@ from hypothesis import strategies as st
 
 from codesign.measure.probes import convolutions, gemm
 from codesign.schedule.tiling import TileTable, Tiling, tile_table, transposed, window_elements
-from codesign.trace.op import Conv, Op, Phase
+from codesign.trace.op import Op, Phase
+from codesign.trace.window import Conv
+from tests.convolution_layers import layers, products, touched
 
 sizes = st.integers(1, 12)
 
@@ -88,51 +89,29 @@ def test_the_transposed_product_has_the_same_tiles(table: TileTable) -> None:
     assert transposed(transposed(table.op)) == table.op
 
 
-convs = st.builds(
-    lambda h, w, kh, kw, sh, sw, ph, pw, c, b: Conv(
-        batch=b, in_h=h + kh, in_w=w + kw, in_channels=c, out_channels=3, kernel_h=kh, kernel_w=kw,
-        stride_h=sh, stride_w=sw, padding_h=min(ph, kh - 1), padding_w=min(pw, kw - 1),
-        out_h=(h + 2 * min(ph, kh - 1)) // sh + 1, out_w=(w + 2 * min(pw, kw - 1)) // sw + 1,
-    ),
-    st.integers(0, 6), st.integers(0, 6), st.integers(1, 3), st.integers(1, 3), st.integers(1, 4),
-    st.integers(1, 4), st.integers(0, 2), st.integers(0, 2), st.integers(1, 3), st.integers(1, 3),
-)  # fmt: skip
-
-
-def touched(conv: Conv, first: int, count: int) -> set[tuple[int, int, int]]:
-    """Input pixels under the windows of a run of output pixels, one by one."""
-    found = set()
-    for pixel in range(first, first + count):
-        image, place = divmod(pixel, conv.out_h * conv.out_w)
-        row, column = divmod(place, conv.out_w)
-        for i, j in product(range(conv.kernel_h), range(conv.kernel_w)):
-            y = row * conv.stride_h - conv.padding_h + i
-            x = column * conv.stride_w - conv.padding_w + j
-            if 0 <= y < conv.in_h and 0 <= x < conv.in_w:
-                found.add((image, y, x))
-    return found
-
-
-@settings(max_examples=80, deadline=None)
-@given(convs, st.data())
+@settings(max_examples=150, deadline=None)
+@given(layers(), st.data())
 def test_a_tile_of_output_pixels_reads_what_its_windows_touch(
-    conv: Conv, data: st.DataObject
+    made: tuple[Conv, dict[str, object]], data: st.DataObject
 ) -> None:
-    """Exact for whole rows of the map; else whole rows between the first and last are counted."""
-    pixels = conv.batch * conv.out_h * conv.out_w
-    row = conv.out_w
-    first = data.draw(st.integers(0, pixels // row - 1)) * row
-    count = data.draw(st.integers(1, (pixels - first) // row)) * row
-    depth = conv.kernel_h * conv.kernel_w * conv.in_channels
-    counted = int(window_elements(conv, first, count, 0, depth))
-    windows = len(touched(conv, first, count)) * conv.in_channels
-    if conv.stride_h <= conv.kernel_h and conv.stride_w <= conv.kernel_w:
+    """Exact for whole rows of a plane; else the rows, or planes, between the first and last."""
+    conv = data.draw(st.sampled_from([made[0], made[0].adjoint]))
+    row, rows = conv.out_w, conv.batch * conv.out_d * conv.out_h
+    first = data.draw(st.integers(0, rows - 1))
+    count = data.draw(st.integers(1, rows - first))
+    depth = conv.taps * conv.in_channels // conv.groups
+    channels = conv.in_channels // conv.groups
+    counted = int(window_elements(conv, first * row, count * row, 0, depth))
+    windows = len(touched(conv, first * row, count * row)) * channels
+    plane, volume = conv.out_h, conv.out_d * conv.out_h
+    one_plane = first // plane == (first + count - 1) // plane
+    if conv.out_d == 1 or one_plane or (first % volume == 0 and count % volume == 0):
         assert counted == windows
     else:
         assert counted >= windows
-    part = data.draw(st.integers(1, count))
-    some = int(window_elements(conv, first, part, 0, depth))
-    assert counted >= some >= len(touched(conv, first, part)) * conv.in_channels
+    part = data.draw(st.integers(1, count * row))
+    some = int(window_elements(conv, first * row, part, 0, depth))
+    assert counted >= some >= len(touched(conv, first * row, part)) * channels
 
 
 def test_pixels_of_several_images_read_each_of_them() -> None:
@@ -159,3 +138,15 @@ def test_tiles_of_a_convolution_bring_at_least_its_map(training: bool) -> None:
 
 def is_simple(op: Op) -> bool:
     return op.phase is Phase.FORWARD and op.conv is not None and op.conv.stride_h == 1
+
+
+@given(products(), st.data())
+def test_tiles_of_every_window_bring_at_least_its_map(op: Op, data: st.DataObject) -> None:
+    tile = [data.draw(st.integers(1, size)) for size in (op.m, op.n)]
+    table = tile_table(op, Tiling(*tile, op.k))
+    if not op.scatters:  # a row stands for several pixels there, of which some read nothing
+        assert table.a_elements[table.n_index == 0].sum() >= op.a_elements
+    assert table.c_elements[table.last_k].sum() == op.c_elements
+    whole = tile_table(op, Tiling(op.m, op.n, op.k))
+    assert whole.a_elements.sum() == op.a_elements
+    assert (table.groups * table.m * table.n * table.k).sum() == op.macs

@@ -151,10 +151,6 @@ def of_size(batch: int, seq: int) -> tuple[nn.Module, Tensor]:
     return nn.Linear(seq, 2), torch.randn(batch, seq)
 
 
-def transposed_convolution() -> tuple[nn.Module, Tensor]:
-    return nn.ConvTranspose2d(3, 4, 2), torch.randn(1, 3, 8, 8)
-
-
 def recurrent() -> tuple[nn.Module, Tensor]:
     return nn.LSTM(WIDTH, 16, batch_first=True), torch.randn(2, 5, WIDTH)
 

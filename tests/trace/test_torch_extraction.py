@@ -200,7 +200,6 @@ def test_a_module_in_the_current_folder_is_found(
         (f"{ODD}:wrong_inputs", "running the module fails: RuntimeError"),
         (f"{ODD}:text_inputs", "inputs are a tensor"),
         (f"{ODD}:decides", r"Decides: the module asks for the value of a tensor"),
-        (f"{ODD}:transposed_convolution", "only one- and two-dimensional convolutions"),
     ],
 )
 def test_what_cannot_be_extracted_is_said(source: str, message: str) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
@@ -17,6 +19,7 @@ from codesign.trace.extract import extract, extract_with_weights  # noqa: E402
 from codesign.trace.onnx_shapes import _stays_small  # noqa: E402
 from codesign.trace.op import Kind, Phase  # noqa: E402
 from codesign.trace.sparsify import sparsify, trace_effective_macs  # noqa: E402
+from codesign.trace.torch_extract import extract_module  # noqa: E402
 
 F = TensorProto.FLOAT
 
@@ -131,6 +134,92 @@ def test_convolutions_gemm_and_folded_constants(tmp_path: Path) -> None:
     trace, found = extract_with_weights(source, real=True)
     assert trace.parameter_count == 216 + 8 + 72 + 80 + 10
     assert found["fc.weight"].shape == (10, 8)
+
+
+def exported(path: Path, kind: str, size: Sequence[int], weight: Sequence[int], **at: Any) -> str:
+    """One convolution, and the module of torch that it is."""
+    nodes = [helper.make_node(kind, ["x", "c.weight", "c.bias"], ["out"], **at)]
+    outputs = weight[1] * at.get("group", 1) if kind == "ConvTranspose" else weight[0]
+    return save(path, nodes, {"x": size}, {"c.weight": weight, "c.bias": [outputs]}, ["out"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "weight", "at", "module"),
+    [
+        (
+            "Conv", [2, 4, 11, 13], [6, 2, 3, 3],
+            {"dilations": [2, 3], "pads": [2, 3, 2, 3], "group": 2, "strides": [1, 2]},
+            nn.Conv2d(4, 6, 3, (1, 2), (2, 3), (2, 3), groups=2),
+        ),
+        (
+            "Conv", [1, 4, 5, 8, 8], [6, 4, 3, 3, 3], {"pads": [1] * 6, "strides": [1, 2, 2]},
+            nn.Conv3d(4, 6, 3, (1, 2, 2), 1),
+        ),
+        ("Conv", [1, 4, 30], [8, 4, 2], {"dilations": [8]}, nn.Conv1d(4, 8, 2, dilation=8)),
+        (
+            "ConvTranspose", [2, 4, 6, 7], [4, 3, 4, 4],
+            {"strides": [2, 3], "pads": [1, 1, 1, 1], "output_padding": [1, 0], "group": 2},
+            nn.ConvTranspose2d(4, 6, 4, (2, 3), 1, (1, 0), groups=2),
+        ),
+        ("ConvTranspose", [1, 4, 9], [4, 3, 8], {"strides": [4], "pads": [2, 2]},
+         nn.ConvTranspose1d(4, 3, 8, 4, 2)),
+        ("ConvTranspose", [1, 4, 3, 4, 4], [4, 2, 2, 2, 2], {"strides": [2, 2, 2]},
+         nn.ConvTranspose3d(4, 2, 2, 2)),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("phase", ["inference", "training"])
+def test_windows_are_those_of_torch(
+    tmp_path: Path, kind: str, size: list[int], weight: list[int], at: dict[str, Any],
+    module: nn.Module, phase: str,
+) -> None:  # fmt: skip
+    source = exported(tmp_path / "c.onnx", kind, size, weight, **at)
+    trace, weights = extract_with_weights(source, phase=phase, real=True)
+    found = next(op for op in trace if op.is_matmul)
+    made, theirs = extract_module(module, ((torch.ones(size),), {}), name="c", phase=phase)
+    layer = next(op for op in made if op.is_matmul)
+    assert (found.conv, found.m, found.n, found.k) == (layer.conv, layer.m, layer.n, layer.k)
+    assert trace.macs == made.macs
+    assert trace.parameter_count == made.parameter_count
+    if phase == "inference":
+        assert weights["c.weight"].shape == theirs["weight"].shape
+
+
+@pytest.mark.parametrize(
+    ("kind", "at", "before", "out"),
+    [
+        ("Conv", {"auto_pad": "SAME_UPPER", "dilations": [2, 2], "strides": [2, 2]}, 1, 4),
+        ("Conv", {"auto_pad": "SAME_LOWER", "dilations": [2, 2], "strides": [2, 2]}, 2, 4),
+        ("Conv", {"auto_pad": "VALID", "dilations": [2, 2]}, 0, 4),
+        ("ConvTranspose", {"auto_pad": "SAME_UPPER", "strides": [2, 2]}, 2, 16),
+        ("ConvTranspose", {"auto_pad": "SAME_LOWER", "strides": [2, 2]}, 1, 16),
+        ("ConvTranspose", {"output_shape": [16, 16], "strides": [2, 2]}, 1, 16),
+    ],
+)
+def test_automatic_padding(
+    tmp_path: Path, kind: str, at: dict[str, Any], before: int, out: int
+) -> None:
+    """Windows of 3: padding before the first position, of the convolution that is computed."""
+    source = exported(tmp_path / "c.onnx", kind, [1, 2, 8, 8], [2, 2, 3, 3], **at)
+    conv = next(op.conv for op in extract(source) if op.is_matmul)
+    assert conv is not None
+    assert (conv.padding_h, conv.padding_w, conv.out_h, conv.out_w) == (before, before, out, out)
+
+
+@pytest.mark.parametrize(("mode", "function"), [("linear", "interpolate"), ("nearest", "enlarge")])
+def test_enlarged_maps(tmp_path: Path, mode: str, function: str) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "c.weight"], ["a"]),
+        helper.make_node("Resize", ["a", "", "", "sizes"], ["out"], mode=mode),
+    ]
+    sizes = {"sizes": [1, 2, 16, 16]}
+    source = save(
+        tmp_path / "r.onnx", nodes, {"x": [1, 2, 4, 4]}, {"c.weight": [2, 2, 1, 1]}, ["out"], sizes
+    )
+    resize = next(op for op in extract(source) if not op.is_matmul)
+    assert (resize.function, resize.reads, resize.writes) == (function, 32, 512)
+    step = extract(source, phase="training")
+    back = next(op for op in step if op.function == f"{function}.gradient")
+    assert (back.reads, back.writes) == (512, 32)
 
 
 def test_quantised_products(tmp_path: Path) -> None:
