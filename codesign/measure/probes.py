@@ -11,11 +11,12 @@ import numpy as np
 from codesign.config import validate_spec
 from codesign.sparsity.mask import Mask
 from codesign.trace.layers import Layers
-from codesign.trace.network import Network, conv_op
-from codesign.trace.op import Conv, Trace
+from codesign.trace.network import Network, Value, conv_op
+from codesign.trace.op import Trace
 from codesign.trace.sparsify import sparsify
 from codesign.trace.spec import Request
 from codesign.trace.training import train
+from codesign.trace.window import Conv
 from codesign.trace.workload import load_workload
 
 NM_PATTERNS = ("2:4", "4:8", "2:8", "2:16")
@@ -61,6 +62,17 @@ def convolutions(*, batch: int = 1, training: bool = False) -> Trace:
     net = spec.build(Request(batch=batch, training=training))
     trace = Trace(spec.name, tuple(net.ops), net.parameters)
     return train(trace) if training else trace
+
+
+def windows(*, batch: int = 1, training: bool = False) -> Trace:
+    """A dilated, a transposed and a three-dimensional convolution, none the input of another."""
+    net = Network(training=training)
+    flat, volume = Value(None, (batch, 12, 12, 32)), Value(None, (batch, 4, 8, 8, 32))
+    net.conv(flat, "dilated", 48, 3, dilation=3)
+    net.conv(flat, "transposed", 16, 4, stride=2, padding=1, transposed=True)
+    net.conv(volume, "volume", 48, 3, stride=2)
+    trace = Trace("windows", tuple(net.ops), net.parameters)
+    return train(trace, input_gradient=True) if training else trace
 
 
 def image() -> Trace:
@@ -113,6 +125,7 @@ def probes() -> Mapping[str, Probe]:
         "convolutions": Probe(convolutions(batch=2)),
         "convolution training": Probe(convolutions(training=True), quick=False),
         "image": Probe(image(), quick=False),
+        "windows": Probe(windows(training=True), quick=False),
         "decode": Probe(decoder("decode"), quick=False),
         "transformer training": Probe(decoder("training")),
     }

@@ -17,7 +17,7 @@ _GEMM = re.compile(r"\s*gemm:\s*([^,]*),([^,]*),([^,]*?)(?:,([^,]*))?\s*")
 
 
 class ConvShape(Spec):
-    """A convolution by hand; `kernel` and `stride` are (height, width) or one number for both."""
+    """A convolution by hand; `kernel`, `stride` and the others hold along every axis."""
 
     in_channels: Size
     out_channels: Size
@@ -27,15 +27,29 @@ class ConvShape(Spec):
     stride: Size = 1
     padding: int | None = Field(default=None, ge=0, le=1 << 20)
     """None keeps the size at stride 1."""
+    dilation: Size = 1
     groups: Size = 1
+    depth: Size | None = None
+    """Planes of a volume; the kernel is a cube then."""
+    transposed: bool = False
+    output_padding: int = Field(default=0, ge=0, le=1 << 20)
+    """Of a transposed convolution, whose output is that much larger at its end."""
 
     @model_validator(mode="after")
     def _groups_divide(self) -> ConvShape:
         if self.in_channels % self.groups or self.out_channels % self.groups:
             raise ValueError(f"groups {self.groups} do not divide the channels")
-        pad = self.kernel // 2 if self.padding is None else self.padding
-        if min(self.height, self.width) + 2 * pad < self.kernel:
+        reach = (self.kernel - 1) * self.dilation + 1
+        pad = self.dilation * (self.kernel // 2) if self.padding is None else self.padding
+        least = min(self.height, self.width, self.depth or self.height)
+        if not self.transposed and least + 2 * pad < reach:
             raise ValueError(f"kernel {self.kernel} is larger than the padded map")
+        if self.transposed and (least - 1) * self.stride + reach + self.output_padding <= 2 * pad:
+            raise ValueError(f"padding {pad} leaves nothing of the output")
+        if self.output_padding and not self.transposed:
+            raise ValueError("output_padding belongs to a transposed convolution")
+        if self.output_padding >= max(self.stride, self.dilation):
+            raise ValueError("output_padding is smaller than the stride or the dilation")
         return self
 
 
@@ -151,8 +165,10 @@ def _gemm(
 
 
 def _conv(net: Network, name: str, shape: ConvShape, batch: int, deps: tuple[str, ...]) -> None:
-    x = Value(deps[0] if deps else None, (batch, shape.height, shape.width, shape.in_channels))
+    planes = () if shape.depth is None else (shape.depth,)
+    size = (batch, *planes, shape.height, shape.width, shape.in_channels)
     net.conv(
-        x, name, shape.out_channels, shape.kernel, stride=shape.stride, padding=shape.padding,
-        groups=shape.groups,
+        Value(deps[0] if deps else None, size), name, shape.out_channels, shape.kernel,
+        stride=shape.stride, padding=shape.padding, dilation=shape.dilation, groups=shape.groups,
+        transposed=shape.transposed, output_padding=shape.output_padding,
     )  # fmt: skip

@@ -12,6 +12,7 @@ import codesign
 from codesign.arch import outlining
 from codesign.arch.base import AnyMachine, Fidelity, Sparse
 from codesign.arch.outlining import Outlines, outliner_of
+from codesign.measure.probes import windows
 from codesign.sparsity.pattern import parse_pattern
 from codesign.trace.op import Kind, Op, Phase, Trace
 from codesign.trace.sparsify import sparsify
@@ -48,7 +49,10 @@ def _traces() -> list[Trace]:
     training = codesign.load_workload("resnet9", phase="training", image=12, batch=3)
     strided = codesign.load_workload("resnet18", phase="training", image=40, batch=2)
     attention = codesign.load_workload("vit_cifar", phase="training", batch=2)
+    spread = windows(batch=2, training=True)
     return [
+        spread,
+        sparsify(spread, "2:4", method="bdwp", skip_first_last=False),
         inference,
         training,
         strided,
