@@ -107,8 +107,10 @@ def _show_section(section: str, rows: Sequence[TableRow]) -> None:
     One that is too wide is put under a heading for each value of its first column, with all that
     is the same below it.
     """
+    from codesign.measure.suite import cell_text
+
     columns = [name for name in rows[0] if name != "section"]
-    shown = [{name: _cell(row.get(name)) for name in columns} for row in rows[:_SHOWN]]
+    shown = [{name: cell_text(row.get(name)) for name in columns} for row in rows[:_SHOWN]]
     texts = [name for name in columns if isinstance(rows[0][name], str)]
     leading = [*takewhile(texts.__contains__, columns)]
     told = [
@@ -197,9 +199,3 @@ def _show_grouped(
         show(heading)
         for _ in group:
             show(next(rows))
-
-
-def _cell(value: str | int | float | None) -> str:
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    return f"{value:,}" if isinstance(value, int) else value or ""

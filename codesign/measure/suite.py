@@ -27,6 +27,13 @@ MOST_PAIRS = 48
 TableRow = dict[str, str | int | float | None]
 
 
+def cell_text(value: str | int | float | None) -> str:
+    """A value of a table as pages and terminals show it."""
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return f"{value:,}" if isinstance(value, int) else value or ""
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """Compared rows of one kind; `mape` is a fraction, None where nothing was compared."""
