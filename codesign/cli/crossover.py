@@ -216,11 +216,11 @@ def _what(trace: Trace) -> dict[str, Any]:
 
 
 def _title(workload: str, what: Mapping[str, Any], fidelity: str) -> str:
-    sizes = [f"{key} {what[key]}" for key in ("seq", "context") if what[key]]
-    return " · ".join(
-        [workload, ", ".join([what["phase"], *sizes]), *filter(None, [what["dtype"]]),
-         f"{fidelity} fidelity"]
-    )  # fmt: skip
+    from codesign.cli.tables import sizes
+
+    named = sizes({key: what[key] for key in ("seq", "context")})
+    run = ", ".join([what["phase"], *named])
+    return " · ".join(filter(None, [workload, run, what["dtype"], f"{fidelity} fidelity"]))
 
 
 def _notes(found: Sequence[Curve], axis: Axis) -> list[str]:

@@ -44,15 +44,14 @@ class Answer:
 def show_answer(answer: Answer, *, energy: bool) -> None:
     """Print all of it."""
     show(answer.title, bold=True)
-    _show_ratios(answer, "speed-up over dense", _speedup)
+    _show_ratios(answer, "speed-up over dense", _speedup, answer.curves)
     verdicts = {curve.verdict(point) for curve in answer.curves for point in curve.points}
     layers = [rows if len(rows) > 1 else () for rows in answer.gains]
     verdicts |= {one for rows in layers for row in rows for one in row.verdicts}
     if legend := [text for verdict, text in _LEGEND.items() if verdict in verdicts]:
         show("; ".join(legend))
     if energy:
-        _show_ratios(answer, "energy over dense", lambda _, point: _text(point.energy_ratio))
-        show("energy is of the modelled devices; no measurement says how far it is off")
+        _show_energies(answer)
     show()
     for curve in answer.curves:
         show(f"{words.pays(curve, answer.axis)} {words.bounds(curve, answer.axis)}")
@@ -70,8 +69,22 @@ def show_answer(answer: Answer, *, energy: bool) -> None:
         show(f"- {note}")
 
 
-def _show_ratios(answer: Answer, what: str, text: Callable[[Curve, Point], str]) -> None:
-    for sparsity, alike in groupby(answer.curves, key=lambda curve: curve.sparsity):
+def _show_energies(answer: Answer) -> None:
+    _show_ratios(
+        answer, "energy over dense", lambda _, point: _text(point.energy_ratio), answer.curves
+    )
+    boards = [curve for curve in answer.curves if curve.points[0].board_energy_ratio is not None]
+    _show_ratios(
+        answer, "energy at the board over dense",
+        lambda _, point: _text(point.board_energy_ratio or 0.0), boards,
+    )  # fmt: skip
+    show("no measurement says how far energies are off")
+
+
+def _show_ratios(
+    answer: Answer, what: str, text: Callable[[Curve, Point], str], curves: Sequence[Curve]
+) -> None:
+    for sparsity, alike in groupby(curves, key=lambda curve: curve.sparsity):
         members = list(alike)
         lines = [(curve.arch, [text(curve, point) for point in curve.points]) for curve in members]
         show(f"\n{sparsity}: {what} by {answer.axis.name}")

@@ -44,6 +44,12 @@ class Point:
         return self.sparse.energy_j / self.dense.energy_j
 
     @property
+    def board_energy_ratio(self) -> float | None:
+        """The same at the supply of the board, None without coefficients of boards."""
+        old, new = self.dense.board_energy_j, self.sparse.board_energy_j
+        return None if old is None or new is None else new / old
+
+    @property
     def sparse_share(self) -> float:
         """Part of the sparse run's time that products with sparse weights take."""
         cycles = sum(op.cycles for op in self.sparse.ops if op.pattern != str(DENSE))

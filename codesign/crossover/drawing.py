@@ -14,7 +14,7 @@ from codesign.report.svg import Figure
 
 
 def drawn(curves: Sequence[Curve], axis: Axis) -> Figure:
-    """A line for each curve over a line at 1."""
+    """A line for each curve, in the range where measured speed-ups are likely, over a line at 1."""
     spots = [
         scatter.Spot(
             point.size,
@@ -35,6 +35,11 @@ def drawn(curves: Sequence[Curve], axis: Axis) -> Figure:
         kinds=[curve.label for curve in curves],
         levels=(1.0,),
         curves=True,
+        bands={
+            kind: [(point.size, *curve.likely(point)) for point in curve.points]
+            for kind, curve in enumerate(curves)
+            if curve.trust.standings
+        },
     )
 
 

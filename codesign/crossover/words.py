@@ -181,6 +181,7 @@ def _point(curve: Curve, point: Point) -> dict[str, Any]:
         "likely_to": high,
         "verdict": str(curve.verdict(point)),
         "energy_ratio": point.energy_ratio,
+        "board_energy_ratio": point.board_energy_ratio,
         **{
             name: {
                 "latency_s": result.latency_s,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from codesign.report import quantities as q
@@ -128,11 +128,13 @@ def scatter(
     lines: Sequence[Sequence[tuple[float, float]]] = (),
     levels: Sequence[float] = (),
     curves: bool = False,
+    bands: Mapping[int, Sequence[tuple[float, float, float]]] = {},
 ) -> Figure:
     """Spots on two axes with `lines` of values joined in steps, as fronts are.
 
     `levels` are lines across at values of y: the first one solid, the others dashed. With `curves`,
-    spots of a kind lie on a curve, in their order.
+    spots of a kind lie on a curve, in their order; `bands` are shaded for a kind between two values
+    of y, from rows of x and both.
     """
     spots = [s for s in spots if math.isfinite(s.x) and math.isfinite(s.y)]
 
@@ -144,7 +146,8 @@ def scatter(
         room = width - left - right
         height = min(380.0, 0.9 * room)
         across = _scale([s.x for s in spots], x, max(3, int(room // 95)))
-        up = _scale([*(s.y for s in spots), *levels], y, max(3, int(height // 50)))
+        shaded = [value for band in bands.values() for _, *ends in band for value in ends]
+        up = _scale([*(s.y for s in spots), *levels, *shaded], y, max(3, int(height // 50)))
 
         def px(value: float) -> float:
             return left + room * across.at(value * x.factor)
@@ -166,10 +169,13 @@ def scatter(
             parts.append(line(left, py(level), left + room, py(level), "rf" + " da" * (i > 0)))
         for joined in lines:
             parts.append(f'<path d="{_steps([(px(a), py(b)) for a, b in joined])}" class="rf"/>')
-        if curves:
-            for kind in present:
-                ends = [(px(s.x), py(s.y)) for s in spots if s.kind == kind]
-                parts.append(_curve(ends, PALETTE[kind % len(PALETTE)]))
+        for kind, band in bands.items():
+            edge = [(px(at), py(high)) for at, _, high in band]
+            edge += [(px(at), py(low)) for at, low, _ in reversed(band)]
+            parts.append(_path(edge, f'fill="{_colour(kind)}" fill-opacity=".13"'))
+        for kind in present if curves else ():
+            ends = [(px(s.x), py(s.y)) for s in spots if s.kind == kind]
+            parts.append(_path(ends, f'fill="none" stroke="{_colour(kind)}" stroke-width="1.6"'))
         taken: set[tuple[int, int, int]] = set()
         for spot in sorted(spots, key=lambda s: s.strong):
             at_x, at_y = px(spot.x), py(spot.y)
@@ -187,9 +193,13 @@ def _named(axis: Axis, scale: _Scale) -> str:
     return f"{axis.title} ({scale.unit})" if scale.unit else axis.title
 
 
-def _curve(places: Sequence[tuple[float, float]], colour: str) -> str:
-    path = "L".join(f"{number(across)} {number(up)}" for across, up in places)
-    return f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="1.6"/>'
+def _path(places: Sequence[tuple[float, float]], look: str) -> str:
+    joined = "L".join(f"{number(across)} {number(up)}" for across, up in places)
+    return f'<path d="M{joined}" {look}/>'
+
+
+def _colour(kind: int) -> str:
+    return PALETTE[kind % len(PALETTE)]
 
 
 def _steps(places: Sequence[tuple[float, float]]) -> str:

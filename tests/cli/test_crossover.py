@@ -38,7 +38,7 @@ third  1.20  1.20  1.20  1.20  1.20  1.20  1.20  1.20  1.20  1.20  1.20
 board 0.50 0.50 0.50 0.50 0.50 0.50 0.50 0.50 0.50 0.50  0.50
 other 0.50 0.50 0.50 0.50 0.50 0.50 0.50 0.50 0.50 0.50  0.50
 third 0.50 0.50 0.50 0.50 0.50 0.50 0.50 0.50 0.50 0.50  0.50
-energy is of the modelled devices; no measurement says how far it is off
+no measurement says how far energies are off
 
 board · 2:4 pays up to 256 tokens (best 2.00× at 64 tokens), is too close to
 call at 512 tokens (0.98×), loses from 1,024 to 8,192 tokens (worst 0.80× at
@@ -220,6 +220,28 @@ def test_two_machines_of_one_name_are_told_apart(codesign, tmp_path):
     assert [one["arch"] for one in content["curves"]] == ["sat", str(copy)]
 
 
+def test_energy_at_the_board_has_a_table_where_boards_are_known(codesign):
+    run = (
+        "crossover",
+        "gemm:64,64",
+        "--arch",
+        "gb10",
+        "--arch",
+        "sat",
+        "--tokens",
+        "8",
+        "--energy",
+    )
+    out = codesign(*run).out
+    tables = out.split("\n\n")
+    (devices,) = [part for part in tables if part.startswith("2:4: energy over dense")]
+    (boards,) = [part for part in tables if part.startswith("2:4: energy at the board over dense")]
+    (gb10,) = json.loads(codesign(*run, "--json").out)["curves"][0]["points"]
+    assert ("sat" in devices, "sat" in boards) == (True, False)
+    assert f"gb10 {gb10['energy_ratio']:.2f}" in devices
+    assert f"gb10 {gb10['board_energy_ratio']:.2f}" in boards
+
+
 def test_a_plot_has_a_curve_for_each_machine_and_pattern(codesign, tmp_path):
     path = tmp_path / "speedups.svg"
     ran = codesign(
@@ -232,3 +254,5 @@ def test_a_plot_has_a_curve_for_each_machine_and_pattern(codesign, tmp_path):
     curves = [part for part in drawn.split("<path ") if 'stroke-width="1.6"' in part]
     assert [part.split('"')[1].count("L") for part in curves] == [2, 2]
     assert "gb10 · 2:4, 4 tokens" in drawn
+    shaded = [part for part in drawn.split("<path ") if 'fill-opacity=".13"' in part]
+    assert [part.split('"')[1].count("L") for part in shaded] == [5]
