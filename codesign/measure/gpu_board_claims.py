@@ -181,8 +181,9 @@ Scored = tuple[BoardClaim, list[tuple[float, float]]]
 
 
 def _groups(found: list[Scored], role: str) -> Iterator[Group]:
-    for gpu in dict.fromkeys(claim.gpu for claim, _ in found):
-        own = [one for one in found if one[0].gpu == gpu and not one[0].beside]
+    counted = [one for one in found if not one[0].beside]
+    for gpu in dict.fromkeys(claim.gpu for claim, _ in counted):
+        own = [one for one in counted if one[0].gpu == gpu]
         notes = [
             f"{name} {_mean(p for claim, pairs in own if claim.source == name for p in pairs):.1%}"
             for name in dict.fromkeys(claim.source for claim, _ in own)

@@ -45,22 +45,36 @@ BOARDS = {
     "H200": "h200",
 }
 """Machine files of boards whose name in the data is not theirs, or that the origin states half."""
-_BRANDS = ("nvidia", "geforce", "tesla", "quadro")
 _SHAPE_LIMIT = 1 << 24
+_BRANDS = ("nvidia", "geforce", "tesla", "quadro")
 
 
 class TilesUpTo(Spec):
-    """The tile of a kernel that runs products of at most so many rows of A."""
+    """The kernel that runs products of at most so many rows of A and of B."""
 
-    most_m: int = Field(ge=1)
+    most_m: int = Field(default=_SHAPE_LIMIT, ge=1)
+    most_n: int = Field(default=_SHAPE_LIMIT, ge=1)
     tile: tuple[int, int]
+    cluster_rows: int = Field(default=1, ge=1, description="tiles along m that launch together")
+
+    def rows_of(self, m: Int64) -> Int64:
+        """Rows of A that its blocks run: clusters are launched whole, with rows that are not there.
+
+        >>> TilesUpTo(tile=(128, 128), cluster_rows=2).rows_of(np.array([100, 300, 500]))
+        array([256, 512, 500])
+        """
+        tiles = -(-m // self.tile[0])
+        idle = -tiles % self.cluster_rows
+        return np.asarray(np.where(idle > 0, (tiles + idle) * self.tile[0], m))
 
 
 class CutlassKernels(Spec):
     """How vLLM runs products of 8-bit floats: `gpu_cutlass.yaml`."""
 
-    tiles: tuple[TilesUpTo, ...]
-    """In rising order of `most_m`; the last one also runs all larger products."""
+    sm_90: tuple[TilesUpTo, ...]
+    """On Hopper, the first that takes a product; the last takes all."""
+    sm_100: tuple[TilesUpTo, ...]
+    """The same with tensor memory."""
     quantize_us_per_row: float = Field(ge=0, description="least time of quantising activations")
     sources: dict[str, Source]
 
@@ -183,7 +197,7 @@ def is_fit(n: int, k: int) -> bool:
     """The split: the last byte of md5("n,k") is even in the half that is fitted.
 
     >>> is_fit(4096, 4096), is_fit(5120, 5120)
-    (False, False)
+    (False, True)
     """
     return hashlib.md5(f"{n},{k}".encode(), usedforsecurity=False).digest()[-1] % 2 == 0
 
@@ -266,14 +280,14 @@ def predict(machine: TensorCore, rows: Rows, protocol: Protocol) -> Float64:
         total = protocol.offset_us + found[:, 0] / spec.clock_mhz
         return np.asarray(np.maximum(protocol.floor_us, total))
     cutlass = cutlass_kernels()
-    cycles = np.empty(len(rows))
-    last = len(cutlass.tiles) - 1
-    chosen = np.searchsorted([one.most_m for one in cutlass.tiles], rows.sizes[:, 1])
-    for index, one in enumerate(cutlass.tiles):
-        here = np.minimum(chosen, last) == index
+    cycles = np.full(len(rows), np.nan)
+    for one in cutlass.sm_90 if spec.sm.tensor_memory is None else cutlass.sm_100:
+        sizes = rows.sizes.copy()
+        here = np.isnan(cycles) & (sizes[:, 1] <= one.most_m) & (sizes[:, 2] <= one.most_n)
+        sizes[:, 1] = one.rows_of(sizes[:, 1])
         if here.any():
             found = machine.choose(
-                rows.sizes[here], dtype, rows.form, run=run, tiles=((*one.tile, 1),), splits=(1,)
+                sizes[here], dtype, rows.form, run=run, tiles=((*one.tile, 1),), splits=(1,)
             )
             cycles[here] = found[:, 0]
     m, k = rows.sizes[:, 1], rows.sizes[:, 3]
