@@ -16,7 +16,7 @@ from codesign.report.reproduce import tokens
 from codesign.report.svg import PALETTE
 from codesign.serve import readonly
 from codesign.serve.folder import STORES, Folder
-from codesign.sweep.analysis import knee_of
+from codesign.sweep.analysis import finest, knee_of
 from codesign.sweep.limits import parse_limit
 from codesign.sweep.run import front_of
 from codesign.sweep.store import Row
@@ -107,18 +107,19 @@ def planned_points(study: Study) -> int | None:
 def points(path: Path, state: str = "", since: float = 0.0) -> Json:
     """The points of a study that were stored at or after `since` (s since 1970), and its facts.
 
-    Equal `state`, nothing new: only `unchanged` is answered. The front is that of all points.
-    Raises CodesignError for a file that cannot be read.
+    Equal `state`, nothing new: only `unchanged` is answered. The front is that of all points, or
+    of those that were promoted where some were. Raises CodesignError for a file that cannot be
+    read.
     """
     now = repr(readonly.stamp(path))
     if state == now:
         return {"unchanged": True}
     study, rows, stored_at, total = _read(path, _all_points)
     try:
-        front = front_of(rows, study)
+        front = front_of(finest(rows, rows), study)
         middle = knee_of(front, study) if front else None
     except (TypeError, ValueError) as error:
-        raise CodesignError(f"a metric is no number ({error})") from None
+        raise CodesignError(f"a metric is no number, or a fidelity unknown ({error})") from None
     own = sum(row.fidelity == study.fidelity for row in rows)
     newest = max(stored_at, default=None)
     fresh = [(row, at) for row, at in zip(rows, stored_at, strict=True) if at >= since]
@@ -161,8 +162,10 @@ def _all_points(db: sqlite3.Connection) -> tuple[Study, list[Row], list[float], 
     ):
         rows.append(
             Row(
-                str(key), int(number), str(fidelity), _object(values), {}, _object(metrics),
-                None if error is None else str(error), 0, float(duration_s), "", "", "",
+                key=str(key), number=int(number), fidelity=str(fidelity), values=_object(values),
+                config={}, metrics=_object(metrics), error=None if error is None else str(error),
+                seed=0, duration_s=float(duration_s), arch_fingerprint="", trace_fingerprint="",
+                version="",
             )
         )  # fmt: skip
         stored_at.append(float(at))
@@ -196,18 +199,12 @@ def design(path: Path, key: str) -> Json:
         if found is None:
             return None
         number, fidelity, values, config, seed, *marks = found
-        facts: tuple[Any, ...] = (
-            key,
-            number,
-            fidelity,
-            _object(values),
-            _object(config),
-            {},
-            None,
-            seed,
-            0.0,
-        )
-        return _study(db), Row(*facts, *map(str, marks))
+        arch_fingerprint, trace_fingerprint, version = map(str, marks)
+        return _study(db), Row(
+            key=key, number=number, fidelity=fidelity, values=_object(values),
+            config=_object(config), metrics={}, error=None, seed=seed, duration_s=0.0,
+            arch_fingerprint=arch_fingerprint, trace_fingerprint=trace_fingerprint, version=version,
+        )  # fmt: skip
 
     found = _read(path, ask)
     if found is None:

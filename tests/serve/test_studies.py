@@ -34,6 +34,21 @@ def test_points_are_those_of_the_store_with_their_front(tmp_path: Path) -> None:
     assert found["wanted"] == ["latency_s", "area_mm2"]
 
 
+def test_where_points_were_promoted_the_front_is_theirs(tmp_path: Path) -> None:
+    """Points of two fidelities are not compared, here as in `show --pareto`."""
+    path = a_store(tmp_path / "s.db", 20)
+    assert set(studies.points(path)["front"]) & {"key0010", "key0012"}
+    close = [
+        a_row(
+            n, key=f"row{n}", fidelity="row", metrics={"latency_s": 9.0 + n, "area_mm2": 50.0 - n}
+        )
+        for n in (10, 12)
+    ]
+    with Store(path) as store:
+        store.add(close)
+    assert studies.points(path)["front"] == ["row10", "row12"]
+
+
 def test_only_what_is_new_is_sent_again(tmp_path: Path) -> None:
     path = a_store(tmp_path / "s.db", 5)
     first = studies.points(path)
