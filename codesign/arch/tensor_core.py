@@ -105,7 +105,7 @@ class TensorCore(Machine[TensorCoreSpec]):
     ) -> str:
         """The largest share of the time at peak rates; latency if all are small.
 
-        Products whose sustained rate is under half of the peak are bound by power, not compute.
+        Products whose sustained rate is under half of the peak are bound by that, not by compute.
         """
         if span_cycles == 0:
             return "latency"
@@ -115,7 +115,7 @@ class TensorCore(Machine[TensorCoreSpec]):
         }
         if op.is_matmul:
             held = self.sustained(op.a_dtype, self.form(op))  # type: ignore[arg-type]
-            bound = "power" if 2 * held < 1 else "compute"
+            bound = "sustained" if 2 * held < 1 else "compute"
             cycles[bound] = executed_macs / (float(self.peak_macs_per_cycle(op)) * held)
         most = max(cycles, key=lambda name: cycles[name])
         return most if cycles[most] > laws().least_share * span_cycles else "latency"

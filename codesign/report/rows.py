@@ -193,7 +193,7 @@ def units(run: Run) -> tuple[UnitRow, ...]:
         UnitRow(
             run.label,
             unit,
-            q.share(part),
+            q.share(part) if part <= 1 else f"{part:,.1f} at once",
             f"{result.busy_cycles[unit]:,}",
             f"{result.stall_cycles.get(unit, 0):,}",
         )

@@ -30,6 +30,8 @@ from codesign.report.study import (
 from codesign.report.svg import PALETTE, Figure
 
 _STRIPS = 160
+_BOARDS = 8
+"""Boards whose energy one line tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +310,7 @@ def energy(scenario: Scenario, prefix: str) -> Figure:
     return stacked(
         f"{prefix}-energy",
         f"{scenario.title}: energy by part",
-        "Leakage is its own part where the machine states it.",
+        "Leakage is its own part where the machine states it." + _boards(scenario),
         [
             Stack(
                 run.label,
@@ -320,6 +322,17 @@ def energy(scenario: Scenario, prefix: str) -> Figure:
         f"energy ({unit})",
         lambda v: f"{q.significant(v)} {unit}",
     )
+
+
+def _boards(scenario: Scenario) -> str:
+    """Energy and power at the supply of boards, which the parts of the devices are not all of."""
+    told = [
+        f"{run.label} {q.with_unit(joule, 'J')} ({q.with_unit(joule / run.result.latency_s, 'W')})"
+        for run in scenario.runs
+        if (joule := run.result.board_energy_j) is not None and run.result.latency_s > 0
+    ]
+    more = f" and {len(told) - _BOARDS} more" if len(told) > _BOARDS else ""
+    return f" At the board: {'; '.join(told[:_BOARDS])}{more}." if told else ""
 
 
 def area(found: Study) -> Figure | None:

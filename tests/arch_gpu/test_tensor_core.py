@@ -238,12 +238,12 @@ def test_measured_rates_follow_the_limit_and_what_it_is_shared_by(name):
     assert rate(clock_mhz=spec.clock_mhz / 3) < rate() <= rate(clock_mhz=spec.clock_mhz * 2)
 
 
-def test_a_kernel_that_power_slows_to_under_half_of_the_peak_is_bound_by_power():
+def test_a_kernel_whose_rate_is_held_under_half_of_the_peak_is_bound_by_that():
     bounds = {
         (name, dtype): evaluate(gemm(4096, 14336, 4096, dtype=dtype), load_arch(name)).bound_by
         for name, dtype in (("h100_pcie", "fp8"), ("h100_sxm", "fp16"), ("rtx4090", "fp8"))
     }
-    assert list(bounds.values()) == ["power", "compute", "compute"]
+    assert list(bounds.values()) == ["sustained", "compute", "compute"]
     assert evaluate(gemm(4, 14336, 4096, dtype="fp8"), load_arch("h100_pcie")).bound_by == "memory"
 
 

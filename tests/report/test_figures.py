@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import pytest
 
 from codesign.metrics.result import Result
-from codesign.report import figures, quantities, sections
+from codesign.report import figures, quantities, rows, sections
 from codesign.report.figures import Column, Lane, Point
 from codesign.report.scatter import Axis, Spot, scatter
 from codesign.report.stacks import Stack, stacked
@@ -264,3 +265,21 @@ def test_the_outermost_marks_of_a_scatter_touch_neither_its_frame_nor_a_text(far
             for text in svg.iter(f"{SVG}text"):
                 if str(text.text).startswith(("latency", "energy")):
                     assert abs(float(text.attrib["y"]) - y) > 16
+
+
+def test_energy_at_the_board_is_told_beside_that_of_the_devices() -> None:
+    plain = make_result()
+    board = replace(plain, board_energy_j=3 * plain.latency_s)
+    (without,) = study([plain]).scenarios
+    (told,) = study([board]).scenarios
+    assert "At the board" not in sections.energy(without, "a").description
+    joule = quantities.with_unit(board.board_energy_j, "J")
+    said = f"At the board: {told.runs[0].label} {joule} (3.00 W)."
+    assert sections.energy(told, "a").description.endswith(said)
+
+
+def test_units_that_there_are_many_of_are_not_busy_for_more_than_the_run() -> None:
+    one = make_result()
+    both = replace(one, busy_cycles={"dram": one.cycles // 2, "multiprocessor": one.cycles * 100})
+    (scenario,) = study([both]).scenarios
+    assert [row.share for row in rows.units(scenario.runs[0])] == ["50 %", "100.0 at once"]
