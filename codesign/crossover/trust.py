@@ -48,13 +48,16 @@ def trust_of(machine: AnyMachine, sparse: Trace) -> Trust:
     name = machine.spec.name
     if not isinstance(machine, TensorCore):
         return Trust(name, (), False, _published(about([machine.spec.machine])))
-    kinds = {
-        (op.a_dtype, str(op.b_pattern)) for op in sparse if op.is_matmul and machine.exploits(op)
-    }
+    products = [op for op in sparse if op.is_matmul and not op.b_pattern.is_dense]
+    kinds = {(op.a_dtype, str(op.b_pattern)) for op in products if machine.exploits(op)}
     if len(kinds) != 1:
-        return Trust(name, (), False, "no measured product has this sparsity")
+        dense = products and not kinds
+        return Trust(
+            name, (), False, "runs it dense" if dense else "no measured product is like it"
+        )
     ((dtype, pattern),) = kinds
-    own = standings().of(name, dtype, pattern) if is_shipped(machine) else ()
+    shipped = is_shipped(machine)
+    own = standings().of(name, dtype, pattern) if shipped else ()
     lent = standings().of("", dtype, pattern)
     if not own and not lent:
         return Trust(name, (), False, f"no product of {dtype} in {pattern} was measured")
@@ -62,7 +65,8 @@ def trust_of(machine: AnyMachine, sparse: Trace) -> Trust:
     alike = "" if measured == dtype else f"{dtype} as {measured}, which runs alike"
     if own:
         return Trust(name, own, True, alike)
-    unknown = f"not calibrated in {dtype}: errors are of boards treated as unknown"
+    why = f"not calibrated in {dtype}" if shipped else "not the shipped file, so not calibrated"
+    unknown = f"{why}: errors are of boards treated as unknown"
     return Trust(name, lent, False, "; ".join(text for text in (unknown, alike) if text))
 
 
