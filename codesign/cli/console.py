@@ -88,14 +88,19 @@ def least_width(grid: Table) -> int:
 
 
 def _keep_whole(grid: Table) -> None:
-    """Say how wide columns are that do not wrap: rich measures their longest word alone."""
+    """Say how wide columns are that do not wrap or are indented: rich measures words alone."""
     from rich.cells import cell_len
 
     for column in grid.columns:
+        texts = [str(each) for each in (column.header, *column.cells)]
+        rows = [line for text in texts for line in text.splitlines()]
         if column.no_wrap:
-            texts = (str(each) for each in (column.header, *column.cells))
-            lines = (line for text in texts for line in text.splitlines())
-            column.min_width = max(map(cell_len, lines), default=0)
+            column.min_width = max(map(cell_len, rows), default=0)
+        elif any(row.startswith(" ") for row in rows):
+            firsts = (
+                row[: len(row) - len(row.lstrip())] + row.split()[0] for row in rows if row.strip()
+            )
+            column.min_width = max(map(cell_len, firsts), default=0)
 
 
 def next_step(text: str, *, quiet: bool = False) -> None:

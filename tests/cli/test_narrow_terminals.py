@@ -35,6 +35,15 @@ def long_table(*numbers: str):
     return grid
 
 
+def test_an_indented_name_is_whole(capsys):
+    grid = table("layer", "cycles")
+    grid.add_row("layers.0-31", "1")
+    grid.add_row(f"  {NAME}", "2,345")
+    grid.columns[1].min_width = 80
+    show(grid)
+    assert any(line.startswith(f"  {NAME} ") for line in capsys.readouterr().out.splitlines())
+
+
 def test_a_pipe_has_every_name_and_number_on_one_line(capsys):
     show(long_table("a", "b", "c", "d"))
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "layernorm" in line]
