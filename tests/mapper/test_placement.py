@@ -65,6 +65,19 @@ def test_equals_brute_force_where_no_state_is_dropped(
     assert found == estimate(of, cores, found.choices, weights)
 
 
+def test_of_placements_equally_fast_the_one_of_fewer_joules_is_followed() -> None:
+    """No rule of thumb for all tasks finds what is best for each of these."""
+    of = [
+        Task((), "array", Cost(4.0, joules=1.0), Cost(4.0, joules=5.0)),
+        Task((0,), "array", Cost(10.0), Cost(1.0, joules=3.0)),
+        Task((1,), "array", Cost(10.0), Cost(9.0, joules=20.0)),
+    ]
+    weights = Weights(1.0, 1.0)
+    found = place(of, 1, weights, most_states=10**9)
+    assert found.choices == (0, CUT, 0)
+    assert found == brute_force(of, 1, weights)
+
+
 def test_a_few_states_lose_little() -> None:
     """The gap to the optimum on random traces of five operators: at most 20 % with one state, none
     in nine of ten; with eight states none at all on these.

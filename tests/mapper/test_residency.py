@@ -114,6 +114,26 @@ def test_shares_of_a_map_add_up(size: int, weights: list[int]) -> None:
     assert sum(split(size, weights)) == size
 
 
+def test_maps_take_whole_granules_together() -> None:
+    """As many parts of the scratchpads as all of them need, not each of them."""
+    assert [granule_of(room) for room in (1, 32, 33, 320)] == [1, 1, 2, 10]
+    maps = [FeatureMap(0, size, 0, 2, {1: Use("a", 0)}) for size in (5, 8)]
+    assert [kept_by(0, maps[:many], 4).taken_bytes for many in range(3)] == [0, 8, 16]
+
+
+def test_a_result_stays_only_if_every_reader_takes_all_of_it() -> None:
+    """The addition of a block reads more than it is told to: nothing that it reads is a map."""
+    trace = network()
+    reader = trace["layer2.1.add"]
+    changed = (replace(op, reads=op.reads + 1) if op is reader else op for op in trace)
+    more = replace(trace, ops=tuple(changed))
+    before, after = (
+        {of.ops[one.producer].name for one in feature_maps(of)} for of in (trace, more)
+    )
+    assert before - after == {*reader.deps}
+    assert "layer2.0.relu" in reader.deps
+
+
 def test_maps_live_until_their_last_reader() -> None:
     """A block's input is kept until its addition; results of the network and images are no maps."""
     trace = network()
