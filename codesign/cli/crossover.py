@@ -48,7 +48,7 @@ _GEMM = "gemm:"
     "--batch",
     type=Counts(1, 1 << 31),
     metavar="N,N,...",
-    help=f"Inputs at once of a model. [default: {','.join(map(str, _BATCHES))}]",
+    help=f"Inputs at once of a model. [default: {','.join(map(str, _BATCHES))}; of a trace, 1]",
 )
 @options.size_options_without_batch
 @options.placement_options
@@ -176,7 +176,8 @@ def _sizes(
         return tokens or _TOKENS
     if tokens is not None:
         raise click.UsageError("--tokens is for gemm:N,K; a model goes by --batch (and --seq)")
-    return batch or _BATCHES
+    saved = workload.endswith(".json")
+    return batch or ((1,) if saved else _BATCHES)
 
 
 def _sized(workload: str, size: options.Size, each: int) -> tuple[str, options.Size]:

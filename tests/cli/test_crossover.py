@@ -206,9 +206,9 @@ def test_a_note_names_the_first_size_that_it_is_of(codesign):
 def test_a_stored_trace_goes_by_its_own_batch_alone(codesign, tmp_path):
     saved = tmp_path / "trace.json"
     assert codesign("extract", "gemm:8,64,64", "-o", str(saved)).code == 0
-    content = answered(codesign, str(saved), "--arch", "sat", "--batch", "1")
+    content = answered(codesign, str(saved), "--arch", "sat")
     assert len(content["curves"][0]["points"]) == 1
-    ran = codesign("crossover", str(saved), "--arch", "sat")
+    ran = codesign("crossover", str(saved), "--arch", "sat", "--batch", "1,2")
     assert ran.code == 2
     assert "is a saved trace" in ran.err
 
