@@ -98,6 +98,17 @@ def test_the_exhaustive_mapper_equals_brute_force(seed: int) -> None:
     assert choice.proven
 
 
+@pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
+def test_where_memory_takes_no_time_a_bound_is_within_a_hundredth(dataflow: str) -> None:
+    """Of a product of many folds that stays whole; never above it."""
+    sizes = {"array.rows": 4, "array.cols": 4, "dram.bytes_per_cycle": 1e6}
+    machine = codesign.load_arch("dense_systolic", {**sizes, "array.dataflows": [dataflow]})
+    op = codesign.load_workload("gemm:512,64,512").ops[0]
+    found = machine.candidates(op, Sparse())
+    cycles = simulate(machine.lower(op, found.at(0), Sparse(), Fidelity.ROW)).cycles
+    assert 0.99 * cycles < found.least_cycles[0] <= cycles
+
+
 def test_what_its_bound_rules_out_is_not_simulated() -> None:
     """No more run than could beat the machine's own mapping, and fewer than there are."""
     left_out = 0
