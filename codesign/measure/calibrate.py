@@ -161,7 +161,8 @@ def typical(protocols: Sequence[Protocol], law: PowerLaw) -> list[Protocol]:
     """One entry for each origin and library, for boards that have none of their own.
 
     Clocks (`rate`, `memory`) belong to a board, not to an origin, and are left at those of the
-    data sheet.
+    data sheet; but an older library is slower than today's on every board, and its rate is lent
+    where it was seen on several.
     """
     groups: dict[tuple[str, str, bool], list[Protocol]] = {}
     for one in protocols:
@@ -175,10 +176,11 @@ def typical(protocols: Sequence[Protocol], law: PowerLaw) -> list[Protocol]:
         if not cutlass and library in law.bursts:
             values["burst"] = law.bursts[library]
         dtype = members[0].dtype if cutlass else ""
+        older = members[0].powers_of_two and len(members) > 1
         note = "median of the boards below, burst of the power law"
         update = {
             **values,
-            "rate": 1.0,
+            "rate": median(p.rate for p in members) if older else 1.0,
             "memory": 1.0,
             "gpu": "",
             "dtype": dtype,

@@ -35,6 +35,8 @@ class ClaimSource(Spec):
 
     address: str
     timing: str
+    origin: str = ""
+    """The measured set whose library and timer it is taken to share; empty: none."""
     library: str = "cuBLASLt"
     warm: float | None = Field(default=None, ge=0, description="as Protocol.warm; None: of others")
     offset_us: float | None = Field(default=None, ge=0, description="as Protocol.offset_us")
@@ -112,9 +114,9 @@ def rows_of(claim: BoardClaim) -> Rows:
     """
     sizes = np.array(claim.sizes, dtype=np.int64)
     rates = np.array(claim.tflops or [claim.best_tflops] * len(sizes), dtype=np.float64)
-    library = board_claims().sources[claim.source].library
+    source = board_claims().sources[claim.source]
     return Rows(
-        claim.source, claim.gpu, claim.dtype, "dense", library, sizes,
+        source.origin or claim.source, claim.gpu, claim.dtype, "dense", source.library, sizes,
         2.0 * sizes.prod(axis=1) / _MFLOP_PER_US / rates,
     )  # fmt: skip
 

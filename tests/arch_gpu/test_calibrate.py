@@ -138,6 +138,26 @@ def test_what_was_found_is_written_and_read_again(tmp_path):
     assert load_spec(Transfers, tmp_path / "t.yaml").boards["gb10"] == lent
 
 
+def test_an_older_library_is_slower_on_every_board():
+    law = PowerLaw(0.75, 1.5, {}, {"new": 0.25})
+
+    def lent(library: str, rates: tuple[float, ...], *, older: bool) -> Protocol:
+        seen = [
+            PROTOCOL.model_copy(
+                update={"library": library, "gpu": f"g{rate}", "rate": rate, "memory": 1.1}
+            ).model_copy(update={"powers_of_two": older})
+            for rate in rates
+        ]
+        (one,) = calibration.typical(seen, law)
+        assert (one.gpu, one.memory, one.offset_us) == ("", 1.0, 3.0)
+        return one
+
+    assert lent("old", (0.8, 0.9), older=True).rate == pytest.approx(0.85)
+    assert lent("old", (0.8,), older=True).rate == 1.0, "one board's rate may be its clock"
+    assert lent("new", (0.8, 0.9), older=False).rate == 1.0
+    assert lent("new", (0.8, 0.9), older=False).burst == 0.25
+
+
 def test_missing_rows_are_named():
     with pytest.raises(CodesignError, match="no rows of A100-PCIe-80GB, vllmbench, cuSPARSELt"):
         calibration.calibrate([], [])
