@@ -88,6 +88,7 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
         "\b\nExamples:\n"
         "  codesign simulate resnet50 --arch sat --sparsity 2:8\n"
         "  codesign compare gpt2 --phase training --arch dense_systolic --arch sat --sparsity 2:8\n"
+        "  codesign crossover gemm:4096,14336 --arch rtx4090 --arch gb10 --sparsity 2:4\n"
         "  codesign simulate gemm:512,512,512 --arch sat --set dram.bytes_per_cycle=32 --json\n"
         "  codesign extract torch:my.models:factory -o trace.json"
     ),
