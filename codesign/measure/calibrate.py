@@ -176,7 +176,7 @@ def typical(protocols: Sequence[Protocol], law: PowerLaw) -> list[Protocol]:
         if not cutlass and library in law.bursts:
             values["burst"] = law.bursts[library]
         dtype = members[0].dtype if cutlass else ""
-        older = members[0].powers_of_two and len(members) > 1
+        older = members[0].powers_of_two and len({p.gpu for p in members}) > 1
         note = "median of the boards below, burst of the power law"
         update = {
             **values,

@@ -141,21 +141,24 @@ def test_what_was_found_is_written_and_read_again(tmp_path):
 def test_an_older_library_is_slower_on_every_board():
     law = PowerLaw(0.75, 1.5, {}, {"new": 0.25})
 
-    def lent(library: str, rates: tuple[float, ...], *, older: bool) -> Protocol:
+    def lent(boards: str, *, older: bool) -> Protocol:
         seen = [
             PROTOCOL.model_copy(
-                update={"library": library, "gpu": f"g{rate}", "rate": rate, "memory": 1.1}
-            ).model_copy(update={"powers_of_two": older})
-            for rate in rates
-        ]
+                update={
+                    "library": "new", "gpu": gpu, "rate": rate, "memory": 1.1,
+                    "powers_of_two": older,
+                }
+            )
+            for gpu, rate in zip(boards, (0.8, 0.9), strict=False)
+        ]  # fmt: skip
         (one,) = calibration.typical(seen, law)
-        assert (one.gpu, one.memory, one.offset_us) == ("", 1.0, 3.0)
+        assert (one.gpu, one.memory, one.offset_us, one.burst) == ("", 1.0, 3.0, 0.25)
         return one
 
-    assert lent("old", (0.8, 0.9), older=True).rate == pytest.approx(0.85)
-    assert lent("old", (0.8,), older=True).rate == 1.0, "one board's rate may be its clock"
-    assert lent("new", (0.8, 0.9), older=False).rate == 1.0
-    assert lent("new", (0.8, 0.9), older=False).burst == 0.25
+    assert lent("ab", older=True).rate == pytest.approx(0.85)
+    assert lent("a", older=True).rate == 1.0, "one board's rate may be its clock"
+    assert lent("aa", older=True).rate == 1.0
+    assert lent("ab", older=False).rate == 1.0
 
 
 def test_missing_rows_are_named():
