@@ -48,7 +48,8 @@ def steps(tiles, finish, link):
     what is there stays); first and last (of the partial sums of its outputs); elements. `finish` is
     a dictionary: stored_bits (of each result that leaves the lanes), operand_bytes,
     kept_operand_bytes, keeps_result, lanes, per_element, latency, piece_bytes, alu. `link` is
-    (bytes per cycle, latency), `finish["pads"]` the bytes per cycle of what is kept.
+    (bytes per cycle, latency), `finish["pads"]` the bytes per cycle of what is kept. Without lanes
+    the product's own result, of stored_bits, leaves or is kept.
     """
     out = Listing()
 
@@ -58,9 +59,11 @@ def steps(tiles, finish, link):
         action = WRITE if write else READ
         return out.add("dram", ceil(amount / link[0]), link[1], action, amount, deps)
 
+    alone = "lanes" not in finish
     outputs = [tile["elements"] for tile in tiles if tile["last"]]
-    kept_operands = dealt(finish["kept_operand_bytes"], outputs)
-    operands = dealt(finish["operand_bytes"] - finish["kept_operand_bytes"], outputs)
+    if not alone:
+        kept_operands = dealt(finish["kept_operand_bytes"], outputs)
+        operands = dealt(finish["operand_bytes"] - finish["kept_operand_bytes"], outputs)
     last_tails, loads = {"a": [], "b": []}, {"a": None, "b": None}
     tails, bodies, freed, begun = [], [], [], 0
     work, stores = [], {False: [], True: []}
@@ -79,7 +82,9 @@ def steps(tiles, finish, link):
             else:
                 deps.add(last_tails[name][-2])
             loads[name] = move(amount, False, False, deps)
-        pieces = finish_pieces(tile, finish, operands, kept_operands, len(freed))
+        pieces = []
+        if not alone:
+            pieces = finish_pieces(tile, finish, operands, kept_operands, len(freed))
         first_loads = [(p, operand_loads(p, move, work, out)) for p in pieces[:1]]
         fill = out.add("stationary_load", tile["fill"], 0, "none", 0, {loads["b"], *bodies[-1:]})
         deps = {loads["a"], fill}
@@ -108,7 +113,11 @@ def steps(tiles, finish, link):
                     stores[kept].append(move(amount, kept, True, {work[-1]}))
         if pieces:
             freed.append(work[-1])
-    release = {tails[-1], *work[-2:-1]}
+        elif alone and tile["last"]:
+            kept, amount = finish["keeps_result"], bytes_of(tile["elements"], finish["stored_bits"])
+            stores[kept].append(move(amount, kept, True, {tails[-1]}))
+            freed.append(stores[kept][-1])
+    release = {tails[-1], *(freed if alone else work)[-2:-1]}
     out.steps.append(("marker", 0, 0, "none", 0, release))
     out.steps.append(("marker", 0, 0, "none", 0, set(stores[False] + stores[True])))
     return out.steps

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from codesign.schedule.product import TiledProduct
-from codesign.schedule.program import Program, Steps
+from codesign.schedule.program import MARKER, NO_ACTION, Program, Steps
 from codesign.schedule.streaming import Link, emit_outline
+
+
+class Pads(Link):
+    """What is kept comes and goes as a wait that counts nothing but its size."""
+
+    unit = MARKER.name
+    read_action = write_action = NO_ACTION
 
 
 def program_of(steps: Steps, product: TiledProduct, link: Link, *, outline: bool) -> Program:

@@ -12,7 +12,7 @@ from codesign.measure.probes import gemm
 from codesign.schedule.epilogue import Epilogue, Finish
 from codesign.schedule.folds import TileCycles
 from codesign.schedule.product import TiledProduct
-from codesign.schedule.program import MARKER, NO_ACTION, Program, Steps, Unit
+from codesign.schedule.program import Program, Steps, Unit
 from codesign.schedule.streaming import (
     ARRAY,
     DRAM,
@@ -28,18 +28,11 @@ from codesign.sim import simulate
 from codesign.trace.op import Kind, Op, Phase
 from codesign.units import DTYPE_BYTES
 from tests.reference import epilogue_twin as twin
-from tests.schedule.made_products import program_of
+from tests.schedule.made_products import Pads, program_of
 
 VECTOR = Unit("vector")
 UNITS = (DRAM, STATIONARY_LOAD, ARRAY, VECTOR)
 ACTIONS = (DRAM_READ, DRAM_WRITE, MAC, "alu", "special", "buffer_read", "buffer_write")
-
-
-class Pads(Link):
-    """What is kept comes and goes as a wait that counts nothing but its size."""
-
-    unit = MARKER.name
-    read_action = write_action = NO_ACTION
 
 
 class Case:
@@ -105,10 +98,18 @@ class Case:
         product = TiledProduct(table, self.cycles, a, b, self.macs, finish=self.finish)
         return program_of(steps, product, self.link, outline=outline)
 
-    def listing(self) -> list[Any]:
-        """The same, from the reference."""
-        table, cycles, finish = self.table, self.cycles, self.finish
-        tiles = [
+    def plain(self, pads: Pads | None) -> Program:
+        """The product alone, its results stored or kept."""
+        table = self.table
+        a = Operand(table.loads_a, self.sizes[0], True)
+        b = Operand(table.loads_b, self.sizes[1], False)
+        product = TiledProduct(table, self.cycles, a, b, self.macs, results=pads)
+        return program_of(Steps(UNITS, ACTIONS), product, self.link, outline=False)
+
+    def tiles(self) -> list[dict[str, Any]]:
+        """The tiles, as the reference takes them."""
+        table, cycles = self.table, self.cycles
+        return [
             {
                 "fill": cycles.fill[i], "body": cycles.body[i], "tail": cycles.tail[i],
                 "latency": cycles.latency[i], "macs": self.macs[i],
@@ -119,6 +120,10 @@ class Case:
             }
             for i in range(len(table))
         ]  # fmt: skip
+
+    def listing(self) -> list[Any]:
+        """The program, from the reference."""
+        table, finish = self.table, self.finish
         bits = [
             DTYPE_BYTES[dtype][0] * 8 // DTYPE_BYTES[dtype][1]
             for dtype in self.epilogue.dtypes(table.op.c_dtype)
@@ -130,9 +135,8 @@ class Case:
             "latency": finish.latency_cycles, "piece_bytes": finish.piece_bytes,
             "alu": sum(op.alu_per_element for op in self.ops), "pads": self.pads.bytes_per_cycle,
         }  # fmt: skip
-        listed: list[Any] = twin.steps(
-            tiles, told, (self.link.bytes_per_cycle, self.link.latency_cycles)
-        )
+        link = (self.link.bytes_per_cycle, self.link.latency_cycles)
+        listed: list[Any] = twin.steps(self.tiles(), told, link)
         return listed
 
 
@@ -155,6 +159,17 @@ def test_steps_equal_those_of_the_reference(seed: int) -> None:
     """Every row: unit, cycles, action, count, and what it waits for."""
     case = Case(seed)
     assert rows(case.program()) == case.listing()
+
+
+@given(st.integers(0, 2**32), st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_steps_of_a_product_alone_equal_those_of_the_reference(seed: int, kept: bool) -> None:
+    """Results leave by the link or stay in scratchpads; sums are freed when they have left."""
+    case = Case(seed)
+    link = (case.link.bytes_per_cycle, case.link.latency_cycles)
+    told = {"stored_bits": 16, "keeps_result": kept, "pads": case.pads.bytes_per_cycle}
+    expected = twin.steps(case.tiles(), told, link)
+    assert rows(case.plain(case.pads if kept else None)) == expected
 
 
 @given(st.integers(0, 2**32))

@@ -32,7 +32,7 @@ from codesign.schedule.tiling import TileTable, Tiling, tile_table
 from codesign.schedule.vector_stream import Stream
 from codesign.sim import simulate
 from codesign.trace.op import Kind, Op, Phase
-from tests.schedule.made_products import program_of
+from tests.schedule.made_products import Pads, program_of
 
 SORTER = Unit("sorter")
 UNITS = (DRAM, STATIONARY_LOAD, ARRAY, SORTER)
@@ -101,6 +101,26 @@ def test_an_outline_is_near_the_steps(
         for choice in (False, True)
     )
     assert abs(outline - steps) <= 0.25 * steps + 2 * (load + latency + compute + fill)
+
+
+def test_results_that_are_kept_take_no_turn_on_the_link() -> None:
+    """Few loads, many tiles, a slow way to memory: the outline is near the steps as well."""
+    table = tile_table(gemm(4, 50, 1).ops[0], Tiling(1, 1, 1))
+    one, pads = constant(table, 1), Pads(1e9)
+    product = TiledProduct(
+        table,
+        TileCycles(0 * one, one, one, 0 * one, one),
+        streamed=Operand(table.loads_a, 2 * one, True),
+        stationary=Operand(table.loads_b, 2 * one, True, kept=pads),
+        macs=one,
+        results=pads,
+    )
+    link = Link(2.0, 1000)
+    steps, outline = (
+        simulate(program_of(Steps(UNITS, ACTIONS), product, link, outline=choice)).cycles
+        for choice in (False, True)
+    )
+    assert abs(outline - steps) <= 0.1 * steps
 
 
 @pytest.mark.parametrize("outline", [False, True])
