@@ -14,7 +14,6 @@ from codesign.arch.base import AnyMachine, Fidelity, Mapping, Sparse
 from codesign.evaluate import account, evaluate, run
 from codesign.measure.case_laws import CASE_LAWS, Case
 from codesign.measure.probes import convolutions, everywhere, gemm
-from codesign.schedule.folds import TileCycles, joined
 from codesign.sim import simulate
 from codesign.sparsity.mask import Mask
 from codesign.sparsity.pattern import parse_pattern
@@ -168,16 +167,6 @@ def test_a_tile_of_several_products_takes_what_its_products_take(dataflow: str) 
     assert abs(totals[0]["dram_read"] - totals[1]["dram_read"]) < 6
     assert 0 <= held[0] - held[1] <= 5 * int(apart.busy_cycles[apart.unit == 2].max(initial=0))
     assert together.units[2].name == "stationary_load"
-
-
-def test_products_of_a_tile_wait_for_the_fills_that_their_forerunners_do_not_hide() -> None:
-    columns = ([3, 9, 2, 8], [10, 20, 30, 40], [4, 5, 6, 7], [1, 2, 3, 4], [11, 12, 13, 14])
-    tiles = joined(TileCycles(*(np.array(column) for column in columns)), 2)
-    assert tiles.fill.tolist() == [3, 2]
-    assert tiles.body.tolist() == [10 + 4 + (9 - 4) + 20, 30 + 6 + (8 - 6) + 40]
-    assert tiles.tail.tolist() == [5, 7]
-    assert tiles.latency.tolist() == [2, 4]
-    assert tiles.stored.tolist() == [23, 27]
 
 
 def test_every_operand_of_an_input_stationary_product_is_read_once() -> None:

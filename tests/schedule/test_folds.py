@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codesign.schedule.folds import Array, Lanes, output_stationary, weight_stationary
+from codesign.schedule.folds import (
+    Array,
+    Lanes,
+    TileCycles,
+    joined,
+    output_stationary,
+    weight_stationary,
+)
 from codesign.schedule.stepped import compress, step_tiles
 from codesign.schedule.tiling import Tiling, tile_table, transposed
 from codesign.sparsity.mask import Mask
@@ -123,3 +130,14 @@ def test_compression_keeps_values_and_places():
 def test_transposing_twice_is_the_same_product():
     op = product(3, 5, 7)
     assert transposed(transposed(op)) == op
+
+
+def test_products_of_a_tile_wait_for_the_fills_that_their_forerunners_do_not_hide() -> None:
+    """A tile's first fill is no wait within it, hidden or not."""
+    columns = ([3, 9, 7, 8], [10, 20, 30, 40], [4, 5, 6, 7], [1, 2, 3, 4], [11, 12, 13, 14])
+    tiles = joined(TileCycles(*(np.array(column) for column in columns)), 2)
+    assert tiles.fill.tolist() == [3, 7]
+    assert tiles.body.tolist() == [10 + 4 + (9 - 4) + 20, 30 + 6 + (8 - 6) + 40]
+    assert tiles.tail.tolist() == [5, 7]
+    assert tiles.latency.tolist() == [2, 4]
+    assert tiles.stored.tolist() == [23, 27]

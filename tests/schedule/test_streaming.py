@@ -103,6 +103,14 @@ def test_an_outline_is_near_the_steps(
     assert abs(outline - steps) <= 0.25 * steps + 2 * (load + latency + compute + fill)
 
 
+def test_a_double_buffer_takes_turns_from_the_third_transfer_on() -> None:
+    """Half of the transfers, the work, and all waits but two; none without a link."""
+    link = Link(2.0, 10)
+    assert [link.turns(100, count, 5, 3) for count in (0, 1, 2)] == [0, 0, 0]
+    assert link.turns(100, 6, 5, 3) == (50 + 4 * 13 + 5) / 2
+    assert Link(None, 10).turns(100, 6, 5, 3) == 0
+
+
 def test_results_that_are_kept_take_no_turn_on_the_link() -> None:
     """Few loads, many tiles, a slow way to memory: the outline is near the steps as well."""
     table = tile_table(gemm(4, 50, 1).ops[0], Tiling(1, 1, 1))
