@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from codesign.arch.gpu_kernels import Float64
 from codesign.measure.gpu_decisions import both_ways, speedups
@@ -143,6 +144,49 @@ def _called(name: str, cases: Iterable[tuple[Float64, Float64]]) -> Group | None
         f"of which {all_hits - hits} are right ({(all_hits - hits) / max(1, left):.1%})"
     )
     return Group(name, made, hits, 0, None, None, True, note)
+
+
+def crossings(scored: Sequence[Scored], transfer: Sequence[Scored]) -> list[Group]:
+    """Whether the size from which on 2:4 pays, or does not, is the measured one, layer by layer."""
+    own = _crossed("crossover", _speedups([one for one in scored if one.calibrated]))
+    lent = _crossed("crossover, boards as unknown", _speedups(transfer))
+    return [group for group in (own, lent) if group is not None]
+
+
+def _crossed(name: str, found: Mapping[_Kind, Float64]) -> Group | None:
+    apart = []
+    for all_rows in found.values():
+        for weight in np.unique(all_rows[:, 1:3], axis=0):
+            layer = all_rows[(all_rows[:, 1:3] == weight).all(1)]
+            layer = layer[np.argsort(layer[:, 0])]
+            if len(layer) > 1:
+                apart.append(_steps_apart(layer[:, 3] > 1, layer[:, 4] > 1))
+    if not apart:
+        return None
+    exact, near = apart.count(0), sum(steps <= 1 for steps in apart)
+    note = (
+        f"the size from which on the faster kernel is that of the largest one: same as measured in "
+        f"{exact} of {len(apart)} layers ({exact / len(apart):.1%}), at most one measured size off "
+        f"in {near} ({near / len(apart):.1%})"
+    )
+    return Group(name, len(apart), exact, max(apart), None, None, True, note)
+
+
+def _steps_apart(ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> int:
+    """By how many sizes two crossovers differ; by all of them where they end differently."""
+    if ours[-1] != theirs[-1]:
+        return len(ours)
+    return abs(_crossover(ours) - _crossover(theirs))
+
+
+def _crossover(pays: NDArray[np.bool_]) -> int:
+    """The first index from which on the answer is the last one.
+
+    >>> _crossover(np.array([True, False, True, True])), _crossover(np.array([False, False]))
+    (2, 0)
+    """
+    others = np.flatnonzero(pays != pays[-1])
+    return int(others[-1]) + 1 if len(others) else 0
 
 
 def _short(value: float) -> float:

@@ -10,7 +10,7 @@ from codesign.measure.gpu_decisions import decisions
 from codesign.measure.gpu_operators import operator_groups
 from codesign.measure.gpu_rows import data_files
 from codesign.measure.gpu_scores import Scored, scored_groups, transferred
-from codesign.measure.gpu_trust import called
+from codesign.measure.gpu_trust import called, crossings
 from codesign.measure.suite import (
     Group,
     TableRow,
@@ -42,7 +42,7 @@ def run(path: Path | None = None) -> ValidationReport:
     decided, decision_rows = decisions(scored)
     table += decision_rows
     beside += [] if decided is None else [decided]
-    beside += called(scored, transfer)
+    beside += called(scored, transfer) + crossings(scored, transfer)
     return report("gpu", counted, beside, skipped_reason=skipped, table=table)
 
 

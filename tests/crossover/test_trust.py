@@ -173,6 +173,22 @@ def test_a_board_as_unknown_is_called_by_the_error_of_the_others():
     assert (alone.rows, alone.exact_rows) == (2 * len(SHAPES), 2 * len(SHAPES))
 
 
+def test_a_crossover_is_where_the_last_answer_begins():
+    """Five layers over four sizes, simulated as paying everywhere."""
+    dense = np.full(len(SHAPES), 2.4)
+    measured = np.full((4, 5), 2.0)
+    measured[0, 1] = 3.0
+    measured[1, 2] = 3.0
+    measured[3, 3] = 3.0
+    groups = [scored("dense", 2.4, dense), scored("2:4", 2.0, measured.ravel())]
+    (found,) = gpu_trust.crossings(groups, [])
+    assert (found.rows, found.exact_rows, found.max_abs_diff) == (5, 2, 4)
+    assert "at most one measured size off in 3 (60.0%)" in found.note
+    assert [group.name for group in gpu_trust.crossings([], groups)] == [
+        "crossover, boards as unknown"
+    ]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(DATA is None, reason="CODESIGN_GPU_DATA names no folder of measured products")
 def test_the_committed_file_is_what_the_data_say():
