@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +56,7 @@ class KernelLibrary(Spec):
     most_edge: int = Field(ge=64, le=256, description="rows or columns of the largest tile")
     by_rows: bool = False
     """Whether blocks of C are taken one row of tiles after the other."""
-    sustained: dict[DTypeName, float] = Field(default_factory=dict)
+    sustained: dict[DTypeName, Annotated[float, Field(gt=0, le=1)]] = Field(default_factory=dict)
     """Share of the peak rate that the board's power allows long runs; absent: the power model."""
 
 

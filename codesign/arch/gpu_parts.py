@@ -75,6 +75,12 @@ class Power(Spec):
     exponent: float = Field(ge=0, le=3, description="of a MAC's energy over the clock")
     sparse_factor: float = Field(ge=1, description="energy of an executed 2:4 MAC over a dense one")
 
+    @model_validator(mode="after")
+    def _something_is_left_for_work(self) -> Power:
+        if self.idle_w >= self.limit_w:
+            raise ValueError(f"idle_w must be below limit_w, {self.limit_w:g}")
+        return self
+
     def mac_pj(self, dtype: DTypeName, *, sparse: bool) -> float:
         """Energy of an executed MAC at 1 GHz: in proportion to its operands' width, more in 2:4."""
         width = dtype_bits(dtype) / dtype_bits("fp16")

@@ -57,6 +57,7 @@ def show_(machine: str, assignments: tuple[str, ...], as_json: bool) -> None:
     from codesign.cli.inputs import read_machine
 
     spec = read_machine(machine, assignments).spec
+    changed = tuple(text.partition("=")[0].strip() for text in assignments)
     if as_json:
         print_json(spec.model_dump(mode="json"))
         return
@@ -68,7 +69,10 @@ def show_(machine: str, assignments: tuple[str, ...], as_json: bool) -> None:
     stated += [(path, str(value).lower()) for path, value in spec.choices()]
     for path, shown in stated:
         source = spec.source_of(path)
-        grid.add_row(path, shown, *((source.status, source.source) if source else ("", "")))
+        told = (source.status, source.source) if source else ("", "")
+        if any(f"{path}.".startswith(f"{each}.") for each in changed):
+            told = ("changed", "--set, in place of the file's")
+        grid.add_row(path, shown, *told)
     show(grid)
     for anchor in spec.anchors:
         show(

@@ -219,6 +219,19 @@ def test_measured_rates_are_of_the_board_as_it_ships(name):
                 assert load_arch(name).sustained(dtype, form) == share
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"dense.sustained.fp16": 0}, "dense.sustained.fp16: must be > 0"),
+        ({"dense.sustained.fp16": 1.5}, "dense.sustained.fp16: must be <= 1"),
+        ({"power.idle_w": 450}, "idle_w must be below limit_w, 450"),
+    ],
+)
+def test_rates_and_powers_that_cannot_be_are_refused(changes, said):
+    with pytest.raises(CodesignError, match=said):
+        load_arch("rtx4090", changes)
+
+
 @pytest.mark.parametrize("name", ["rtx4090", "h100_sxm", "a6000"])
 def test_measured_rates_follow_the_limit_and_what_it_is_shared_by(name):
     spec = load_arch(name).spec

@@ -112,6 +112,14 @@ def test_every_number_of_a_machine_is_shown_with_its_source(codesign, arch: str)
     assert all(line.strip() for line in out.splitlines()[1:3])
 
 
+def test_a_changed_number_has_no_source_of_the_file(codesign) -> None:
+    lines = codesign("arch", "show", "rtx4090", "--set", "power.limit_w=250").out.splitlines()
+    (limit,) = (line.split() for line in lines if line.startswith("power.limit_w"))
+    assert limit[:3] == ["power.limit_w", "250", "changed"]
+    (idle,) = (line.split() for line in lines if line.startswith("power.idle_w"))
+    assert idle[2] == "assumed"
+
+
 def test_the_schema_covers_every_family(codesign, tmp_path: Path) -> None:
     content = json.loads(codesign("arch", "schema").out)
     described = {one["properties"]["machine"]["const"] for one in content["oneOf"]}
