@@ -14,6 +14,8 @@ from codesign.trace.op import Kind, Trace
 _WEIGHTED = (Kind.GEMM, Kind.CONV)
 
 
+_LEAST_GAIN = 0.005
+"""What two decimals do not show is not told."""
 _Layers = Mapping[str, Sequence[OpResult]]
 
 
@@ -94,7 +96,7 @@ def keepings(
         if others:
             mixed = evaluate(sparsen(point.size, others), machine, fidelity=fidelity, seed=seed)
             speedup = point.dense.latency_s / mixed.latency_s
-        if speedup > point.speedup:
+        if speedup > point.speedup + _LEAST_GAIN:
             certain = any(row.verdicts[i] is Verdict.LOSES for row in losers)
             dense = joined([row.where for row in losers], weighted)
             found.append(Keeping(point.size, dense, joined(others, weighted), speedup, certain))

@@ -225,7 +225,7 @@ def test_layers_that_lose_are_kept_dense_where_the_whole_gains():
         if one.sparse:
             mixed = evaluate(only(one.size, one.sparse), machine)
             alone = point.dense.latency_s / mixed.latency_s
-        assert one.speedup == alone > point.speedup
+        assert one.speedup == alone > point.speedup + 0.005
     assert found
     as_before = keepings(curve, machine, lambda size, where: sparse["2:4"][size])
     assert not any(one.sparse for one in as_before)
