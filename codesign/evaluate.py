@@ -12,7 +12,7 @@ from codesign.arch.base import AnyMachine, Fidelity, Machine, Mapping, Sparse
 from codesign.config import CodesignError, fingerprint, suggestion
 from codesign.mapper.bounds import Bound, roofline
 from codesign.mapper.residency import NetworkPlan
-from codesign.metrics.notes import capacity_note, method_note
+from codesign.metrics.notes import run_notes
 from codesign.metrics.prices import Prices, prices_of, spent
 from codesign.metrics.rates import rates_of
 from codesign.metrics.result import OpResult, Result
@@ -203,10 +203,8 @@ def account(
         {part: pj / PJ_PER_J for part, pj in op.energy_pj_by_part.items()} for op in ops
     )
     bound_cycles = summed({op.bound_by: op.cycles} for op in ops)
-    notes = [method_note(trace), *(machine.note(op) for op in trace)]
-    if isinstance(chooser, NetworkPlan):
-        notes.append(chooser.note)
-    notes.append(capacity_note(trace, machine, {row.op.name: row.sparse for row in lowered}))
+    zeros = {row.op.name: row.sparse for row in lowered}
+    plan = chooser.note if isinstance(chooser, NetworkPlan) else ""
     rates = rates_of(
         cycles=spans.cycles,
         clock_mhz=spec.clock_mhz,
@@ -247,7 +245,7 @@ def account(
         parameters=trace.parameter_count,
         ops=tuple(ops),
         assumptions=machine.assumptions(),
-        notes=tuple(dict.fromkeys(note for note in notes if note)),
+        notes=run_notes(trace, machine, zeros, plan),
         seed=seed,
         trace_fingerprint=trace.fingerprint,
         arch_fingerprint=spec.fingerprint,

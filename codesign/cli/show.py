@@ -109,8 +109,14 @@ def command(
         better = analysis.against(found, study, against)
         show_analyses.against(better, study, against, most, as_json=as_json)
     elif as_json:
-        content = {"study": study.name, "points": [_plain(row) for row in found]}
-        print_json(content if found or not pareto else {**content, "nearest": _near(rows, limits)})
+        content: dict[str, object] = {"study": study.name}
+        content["points"] = [_plain(row) for row in found]
+        if pareto and found:
+            noted = _notes(run, study, found)
+            content["notes"] = [{"note": note, "points": own} for note, own in noted.items()]
+        elif pareto:
+            content["nearest"] = _near(rows, limits)
+        print_json(content)
     elif failed:
         _failures(found[:most])
     elif written:
@@ -123,8 +129,12 @@ def command(
         show(front_table(found[:most], study))
         if len(found) > most:
             show(f"and {len(found) - most:,} more; --top shows them")
-        if pareto and found and by is None:
+        if pareto and by is None:
             _front_facts(found, rows, study)
+        if pareto:
+            for note, numbers in _notes(run, study, found[:most]).items():
+                points = "point" if len(numbers) == 1 else "points"
+                show(f"{points} {', '.join(map(str, numbers))}: {note}")
 
 
 def _front_facts(found: Sequence[Row], rows: Sequence[Row], study: Study) -> None:
@@ -151,6 +161,14 @@ def _plain(row: Row) -> dict[str, object]:
         "version": row.version,
         "duration_s": row.duration_s,
     }
+
+
+def _notes(path: Path, study: Study, rows: Sequence[Row]) -> dict[str, list[int]]:
+    from codesign.sweep.analysis import notes
+    from codesign.sweep.store import Store
+
+    with Store(path, create=False) as store:
+        return notes(store, study, rows)
 
 
 def _near(rows: Sequence[Row], limits: Sequence[str]) -> dict[str, object] | None:

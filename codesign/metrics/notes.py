@@ -13,6 +13,19 @@ from codesign.units import BYTES_PER_GIB
 _LEAST_SHOWN_GIB = 0.05
 
 
+def run_notes(
+    trace: Trace, machine: AnyMachine, zeros: Mapping[str, Sparse], plan: str = ""
+) -> tuple[str, ...]:
+    """All lines on a run, each once; `zeros` are those of its operators, `plan` is how they lie."""
+    found = (
+        method_note(trace),
+        *(machine.note(op) for op in trace),
+        plan,
+        capacity_note(trace, machine, zeros),
+    )
+    return tuple(dict.fromkeys(note for note in found if note))
+
+
 def capacity_note(trace: Trace, machine: AnyMachine, zeros: Mapping[str, Sparse]) -> str | None:
     """A line for the report where a run needs more memory than the machine has.
 

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from codesign.arch.base import Sparse
 from codesign.config import CodesignError, Document, did_you_mean
+from codesign.metrics.notes import run_notes
 from codesign.sweep.design import Base, Designs
 from codesign.sweep.engine import Engine
 from codesign.sweep.limits import parse_limit
@@ -323,6 +325,27 @@ def kendall(before: NDArray[np.float64], after: NDArray[np.float64]) -> float:
     b = np.sign(after[:, None] - after)[upper]
     scale = float(np.sqrt((a != 0).sum() * (b != 0).sum()))
     return float((a * b).sum()) / scale if scale else 1.0
+
+
+def notes(store: Store, study: Study, rows: Sequence[Row]) -> dict[str, list[int]]:
+    """What the figures of some points do not mean: lines, and the numbers of the points of each.
+
+    Those of `evaluate` but for how operators lie, with memory by the patterns' own counts. A point
+    whose machine or workload this version reads no more has none.
+    """
+    engine = Engine(stored_base(store, study))
+    found: dict[str, list[int]] = {}
+    for row in rows:
+        try:
+            machine = engine.machine(row.config["arch"])
+            trace = engine.trace(row.config["workload"], row.config["sparsity"])
+            zeros = {op.name: Sparse(trace.masks.get(op.name)) for op in trace}
+            told = run_notes(trace, machine, zeros)
+        except CodesignError:
+            continue
+        for note in told:
+            found.setdefault(note, []).append(row.number)
+    return found
 
 
 def stored_base(store: Store, study: Study) -> Base:

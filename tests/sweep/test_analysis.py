@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from codesign import evaluate, load_arch, load_workload, sparsify
 from codesign.cli import main
 from codesign.cli.points import nothing_kept
 from codesign.config import CodesignError
@@ -220,6 +221,27 @@ def test_where_nothing_keeps_the_limits_the_nearest_is_named(store: Store) -> No
     assert nearest([], tight.constraints) is None
     failed = [replace(row, error="broken", metrics={}) for row in rows]
     assert "--failed says why" in nothing_kept(failed, tight.constraints)
+
+
+def test_a_front_says_what_its_figures_do_not_mean(tmp_path: Path) -> None:
+    """The notes that evaluate() gives each of its points, with the points that have them."""
+    path = tmp_path / "noted.yaml"
+    path.write_text(f"{TWO_MACHINES}sparsity: unstructured(0.5)\n", encoding="utf-8")
+    base = read_study(path, ["promote=null"])
+    with Store(tmp_path / "noted.db") as own:
+        prepare(own, base, resume=False)
+        Sweep(base, own).run()
+        noted = _shown(own, "--pareto")["notes"]
+        printed = " ".join(_printed(own, "--pareto").split())
+        by_number = {row.number: row for row in own.rows()}
+    assert noted
+    trace = sparsify(load_workload("gemm:64,64,64"), "unstructured(0.5)", where="gemm")
+    for found in noted:
+        assert found["note"].startswith("unstructured(0.5) runs dense on ")
+        assert found["note"] in printed
+        for number in found["points"]:
+            arch = by_number[number].config["arch"]
+            assert evaluate(trace, load_arch(arch["name"], arch["set"])).notes == (found["note"],)
 
 
 def test_a_front_that_where_leaves_empty_has_a_nearest_point_too(store: Store) -> None:
