@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from codesign.trace.op import Op, Trace
 from codesign.trace.torch_record import Recorder
 from codesign.trace.training import update_op
 from codesign.trace.vector_work import optimizer
+from codesign.trace.window import by_output
 from codesign.units import DTYPE_BYTES
 
 Inputs = tuple[tuple[Any, ...], Mapping[str, Any]]
@@ -132,7 +134,23 @@ def extract_module(
     trace = Trace(name, tuple(ops), counts, meta=meta)
     for parameter in module.parameters():
         parameter.grad = None
-    return trace, recorder.real_weights()
+    return trace, _real_weights(module, recorder)
+
+
+def _real_weights(module: nn.Module, recorder: Recorder) -> dict[str, NDArray[Any]]:
+    """Parameters with data, those that were stored [in, out, ...] turned to [out, in, ...]."""
+    out: dict[str, NDArray[Any]] = {}
+    for name, parameter in module.named_parameters():
+        if parameter.device.type == "meta":
+            continue
+        data = parameter.detach().float().cpu().numpy()
+        window = recorder.convolutions.get(name)
+        if name in recorder.inputs_first:
+            data = np.ascontiguousarray(data.T)
+        if window is not None and window.transposed:
+            data = by_output(data, window.groups)
+        out[name] = np.expand_dims(data, 2) if window and data.ndim == 3 else data
+    return out
 
 
 def _with_updates(

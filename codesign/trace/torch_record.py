@@ -8,9 +8,7 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import flop_registry
 
@@ -31,7 +29,7 @@ from codesign.trace.training import (
     product_gradients,
     vector_gradient,
 )
-from codesign.trace.window import Conv, by_output
+from codesign.trace.window import Conv
 
 
 class Recorder:
@@ -56,6 +54,10 @@ class Recorder:
         """Products with a matrix that is neither made here nor a parameter of the module."""
         self.uncounted: dict[str, None] = {}
         """Functions of complex numbers, which no operator stands for."""
+        self.inputs_first: set[str] = set()
+        """Parameters of products that are stored [in, out]."""
+        self.convolutions: dict[str, Conv] = {}
+        """Windows by the names of their weights."""
         self._assume = assume
         self.dtype = dtype
         self._module = module
@@ -69,8 +71,6 @@ class Recorder:
         self._scopes: list[tuple[int, int, tuple[Op, Op, Op]]] = []
         self._unfolded: dict[int, tuple[str, ...]] = {}
         self._pause = 0
-        self._transposed: set[str] = set()
-        self._convolutions: dict[str, Conv] = {}
         self._stack = ExitStack()
         for name, parameter in module.named_parameters():
             self._parameter[self._key(parameter)] = name
@@ -145,20 +145,6 @@ class Recorder:
             return self.dtype
         return DTYPES.get(tensor.dtype, "fp32")
 
-    def real_weights(self) -> dict[str, NDArray[Any]]:
-        """Parameters with data, those that were stored [in, out, ...] turned to [out, in, ...]."""
-        out: dict[str, NDArray[Any]] = {}
-        for name, parameter in self._module.named_parameters():
-            if parameter.device.type != "meta":
-                data = parameter.detach().float().cpu().numpy()
-                window = self._convolutions.get(name)
-                if name in self._transposed:
-                    data = np.ascontiguousarray(data.T)
-                if window is not None and window.transposed:
-                    data = by_output(data, window.groups)
-                out[name] = np.expand_dims(data, 2) if window and data.ndim == 3 else data
-        return out
-
     # --- what the modes report ---
 
     def dispatched(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> None:
@@ -229,7 +215,7 @@ class Recorder:
         outside = weight is None and any(self._key(t) not in self._producer for t in (a, b))
         groups = a.shape[0] if a.dim() == 3 else 1
         if weight is not None and b.is_contiguous() and b.dim() == 2:
-            self._transposed.add(weight)
+            self.inputs_first.add(weight)
         op = Op(
             name=self._unique(layer or "product"),
             kind=Kind.ATTENTION if weight is None else Kind.GEMM, phase=Phase.FORWARD,
@@ -249,7 +235,7 @@ class Recorder:
         layer = self._path[-1]
         weight = self._parameter.get(self._key(w))
         if weight is not None:
-            self._convolutions[weight] = window
+            self.convolutions[weight] = window
         op = conv_op(
             layer, window, weight=weight, phase=Phase.FORWARD,
             deps=self._deps(inputs), dtype=self.dtype_name(x), name=self._unique(layer or "conv"),

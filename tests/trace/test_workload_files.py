@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import prod
 from pathlib import Path
 
@@ -120,6 +121,48 @@ layers:
     assert trace.parameters["body.2.weight"] == 8 * 72
     step = load_workload(path, phase="training")
     assert step.macs == 3 * load_workload(path).macs - load_workload(path)["stem"].macs
+
+
+WINDOWS = """
+name: mine
+layers:
+  - name: wide
+    conv: {in_channels: 4, out_channels: 8, height: 9, width: 7, kernel: 3, dilation: 2}
+  - name: up
+    conv: {in_channels: 8, out_channels: 4, height: 9, width: 7, kernel: 3, stride: 2, padding: 1,
+           transposed: true, output_padding: 1}
+  - {name: deep, conv: {in_channels: 4, out_channels: 2, depth: 5, height: 6, width: 6, kernel: 3}}
+"""
+
+
+def test_a_file_of_every_kind_of_window(tmp_path: Path) -> None:
+    trace = load_workload(written(tmp_path, WINDOWS), batch=2)
+    wide, up, deep = (op.conv for op in trace)
+    assert wide is not None
+    assert up is not None
+    assert deep is not None
+    assert (wide.out_h, wide.out_w, wide.padding_h, trace["wide"].k) == (9, 7, 2, 36)
+    assert (up.out_h, up.out_w, trace["up"].m, trace["up"].n) == (18, 14, 2 * 63, 4)
+    assert (deep.out_d, deep.out_h, trace["deep"].m, trace["deep"].k) == (5, 6, 2 * 180, 108)
+    assert trace.parameter_count == 9 * 32 + 9 * 32 + 27 * 8
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ("transposed: false", "output_padding belongs to a transposed convolution"),
+        ("output_padding: 2", "smaller than the stride or the dilation"),
+        ("padding: 12", "padding 12 leaves nothing of the output"),
+        ("dilation: 0", "dilation"),
+        ("depth: 0", "depth"),
+    ],
+)
+def test_windows_that_cannot_be_are_refused(tmp_path: Path, changed: str, message: str) -> None:
+    key = changed.partition(":")[0]
+    lines = re.sub(rf", {key}: \w+", "", WINDOWS.replace("\n           transposed", " transposed"))
+    text = lines.replace("stride: 2", f"stride: 2, {changed}")
+    with pytest.raises(CodesignError, match=message):
+        load_workload(written(tmp_path, text))
 
 
 def test_a_file_of_a_family(tmp_path: Path) -> None:
