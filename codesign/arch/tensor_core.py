@@ -115,7 +115,7 @@ class TensorCore(Machine[TensorCoreSpec]):
         }
         if op.is_matmul:
             held = self.sustained(op.a_dtype, self.form(op))  # type: ignore[arg-type]
-            bound = "sustained" if 2 * held < 1 else "compute"
+            bound = "sustained rate" if 2 * held < 1 else "compute"
             cycles[bound] = executed_macs / (float(self.peak_macs_per_cycle(op)) * held)
         most = max(cycles, key=lambda name: cycles[name])
         return most if cycles[most] > laws().least_share * span_cycles else "latency"

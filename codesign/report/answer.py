@@ -20,7 +20,7 @@ from codesign.report.study import (
 _WAITS = {
     "compute": "work in the MAC array",
     "memory": "waiting for memory",
-    "sustained": "work in the MAC array at its sustained rate",
+    "sustained rate": "work in the MAC array at its sustained rate",
     "vector": "vector work",
     "imbalance": "waiting for the slowest lane",
     "underfilled": "array work that leaves part of the array empty",

@@ -256,7 +256,7 @@ def test_a_kernel_whose_rate_is_held_under_half_of_the_peak_is_bound_by_that():
         (name, dtype): evaluate(gemm(4096, 14336, 4096, dtype=dtype), load_arch(name)).bound_by
         for name, dtype in (("h100_pcie", "fp8"), ("h100_sxm", "fp16"), ("rtx4090", "fp8"))
     }
-    assert list(bounds.values()) == ["sustained", "compute", "compute"]
+    assert list(bounds.values()) == ["sustained rate", "compute", "compute"]
     assert evaluate(gemm(4, 14336, 4096, dtype="fp8"), load_arch("h100_pcie")).bound_by == "memory"
 
 
