@@ -12,12 +12,17 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import codesign
+from codesign.config import CodesignError
 from codesign.evaluate import evaluate
 from codesign.trace.extract import extract, extract_with_weights
+from codesign.trace.footprint import footprint
 from codesign.trace.io import load_trace, save_trace
+from codesign.trace.network import Network, Value
 from codesign.trace.op import Kind, Op, Phase, Trace
 from codesign.trace.sparsify import sparsify, trace_effective_macs
 from codesign.trace.training import train
+from codesign.trace.training_steps import with_dtypes
+from codesign.trace.window import Conv
 from tests.trace import windowed_modules
 
 SOURCE = f"torch:{windowed_modules.__file__}"
@@ -83,6 +88,42 @@ def test_saved_traces_come_back(name: str, tmp_path: Path) -> None:
     back = load_trace(tmp_path / "t.json")
     assert back.ops == step.ops
     assert back.fingerprint == step.fingerprint
+
+
+def test_traces_without_the_newer_windows_are_what_they_were(tmp_path: Path) -> None:
+    """Files and fingerprints of plain convolutions name no dilation, depth or transposition."""
+    trace = codesign.load_workload("resnet18", phase="training")
+    assert trace.fingerprint == "6dbe65e92094269d"
+    save_trace(trace, tmp_path / "t.json")
+    text = (tmp_path / "t.json").read_text()
+    assert "input_dilation_h" in text
+    assert not any(f'"{name}"' in text for name in Conv.silent_defaults)
+    assert load_trace(tmp_path / "t.json").ops == trace.ops
+    wrong = text.replace('"conv":{', '"conv":{"transposed":1,', 1)
+    (tmp_path / "t.json").write_text(wrong)
+    with pytest.raises(CodesignError, match="transposed is true or false"):
+        load_trace(tmp_path / "t.json")
+
+
+def enlarging(batch: int = 1) -> Trace:
+    """Training of a pointwise layer and of a transposed one, whose output is 16 times its input."""
+    net = Network(training=True)
+    x = net.conv(Value(None, (batch, 4, 4, 8)), "first", 16, 1)
+    net.conv(x, "up", 2, 4, stride=4, padding=0, transposed=True)
+    return train(Trace("enlarging", tuple(net.ops), net.parameters))
+
+
+def test_the_weight_s_gradient_of_a_transposed_layer_has_its_operands_swapped() -> None:
+    """A are windows of the output's gradient, B is the input: in types, patterns and memory."""
+    step = enlarging()
+    name = "up.backward_weight"
+    typed = with_dtypes(step, activations="int8", gradients="fp32")[name]
+    assert (typed.a_dtype, typed.b_dtype, typed.c_dtype) == ("fp32", "int8", "fp32")
+    pruned = sparsify(step, "2:4", method="fst", skip_first_last=False)
+    assert (str(pruned[name].a_pattern), pruned[name].b_pattern.is_dense) == ("2:4", True)
+    assert str(pruned["first.backward_weight"].b_pattern) == "2:4"
+    x, between, out = 4 * 4 * 8 * 2, 4 * 4 * 16 * 2, 16 * 16 * 2 * 2
+    assert footprint(step, lambda op: op.b_bytes).activations == max(between + out, x + between)
 
 
 @pytest.mark.parametrize("arch", MACHINES)
