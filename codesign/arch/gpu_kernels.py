@@ -169,7 +169,7 @@ class Board:
                 self.multiprocessors, self.l2_bytes, self.l2_bytes_per_cycle,
                 self.dram_bytes_per_cycle, self.dram_latency_cycles, self.shared_bytes,
                 self.warp_groups,
-                *((sums.rows, sums.columns, sums.pairs, sums.setup_cycles) if sums else [0] * 4),
+                *((sums.rows, sums.columns, sums.pairs) if sums else (0, 0, 0)),
             ],
             dtype=np.float64,
         )  # fmt: skip

@@ -24,7 +24,6 @@ class TensorMemory(Spec):
     rows: int = Field(ge=1, description="of the instruction that reaches the full rate")
     columns: int = Field(ge=1, description="32-bit sums of each row")
     pairs: bool = Field(description="whether two multiprocessors share the other operand")
-    setup_cycles: float = Field(ge=0, description="of a kernel, before its first product")
 
 
 class Multiprocessors(Spec):

@@ -1,14 +1,14 @@
 """Time of matrix products on a GPU: of all tile shapes and splits of the reduction the best.
 
-All times are cycles of the nominal clock, all rates are per cycle. A board is float64[11]:
+All times are cycles of the nominal clock, all rates are per cycle. A board is float64[10]:
 multiprocessors, L2 bytes of one partition, L2 bytes per cycle, DRAM bytes per cycle, DRAM
 latency, bytes of shared memory per multiprocessor, and 1 where warp groups multiply from shared
-memory (wgmma), else 0; then of tensor memory, 0 where there is none: its rows, its columns, 1
-where two multiprocessors share an operand, and cycles before a kernel's first product. Constants
-are float64[12] and laws float64[11], the columns named below. A form is float64[7]: bytes of an
-element of A, of an element of C, bytes of B over its dense bytes in the type of A,
-multiply-accumulates per cycle of one multiprocessor, executed share of the reduction, bytes that
-unpacking writes to shared memory per element of B, most splits of the reduction.
+memory (wgmma), else 0; then of tensor memory, 0 where there is none: its rows, its columns, and
+1 where two multiprocessors share an operand. Constants are float64[12] and laws float64[11], the
+columns named below. A form is float64[7]: bytes of an element of A, of an element of C, bytes of
+B over its dense bytes in the type of A, multiply-accumulates per cycle of one multiprocessor,
+executed share of the reduction, bytes that unpacking writes to shared memory per element of B,
+most splits of the reduction.
 """
 
 import numpy as np
@@ -94,7 +94,7 @@ def _try(
     The cycles are infinite where they are seen early to reach `limit`.
     """
     count, l2_bytes, l2_rate, dram_rate, dram_latency, shared, warp_groups = board[:7]
-    lanes, columns, pairs, setup = board[7:]
+    lanes, columns, pairs = board[7:]
     a_size, c_size, b_share, macs, kept, unpack, _ = form
     exponent = laws[OVERLAP]
     b_size = a_size * b_share
@@ -154,9 +154,9 @@ def _try(
         out[CYCLES] = np.inf
         return
     products = _join(multiply, feed, exponent)
-    inside = setup + waves * (products + around)
+    inside = waves * (products + around)
     if overlaps:
-        inside = setup + products + around + (waves - 1) * max(products, store)
+        inside = products + around + (waves - 1) * max(products, store)
 
     a_bytes = groups * m * k * a_size
     b_bytes = groups * n * k * kept * b_size

@@ -17,7 +17,7 @@ from tests.reference.tensor_core_twin import Constants, Gpu, Laws, Operands, lea
 
 HOPPER = Gpu(132, 25e6, 4950, 2424, 1200, 232448, 1)
 AMPERE = Gpu(108, 20e6, 3830, 1446, 570, 167936, 0)
-BLACKWELL = Gpu(148, 63e6, 8602, 3904, 1300, 232448, 1, 128, 512, 1, 1000)
+BLACKWELL = Gpu(148, 63e6, 8602, 3904, 1300, 232448, 1, 128, 512, 1)
 COLD = Constants(0.85, 0.7, 2.0, 100, 20, 1100, 6000, 132 * 2048 * 0.7, 0.0, 1.0, 1.0, 0.0)
 LAWS = Laws(*laws().row())
 PLAIN = Operands(2, 2, 1, 2048, 1, 0, 32)
@@ -114,7 +114,7 @@ def test_more_hardware_is_never_slower(field, size, factor, gpu):
     assert cycles(size, more) <= cycles(size, gpu) * (1 + 1e-9)
 
 
-@given(size=SIZES, change=st.sampled_from([("columns", 256), ("pairs", 0), ("setup", 2000)]))
+@given(size=SIZES, change=st.sampled_from([("columns", 256), ("pairs", 0)]))
 @settings(max_examples=30, deadline=None)
 def test_less_tensor_memory_is_never_quicker(size, change):
     assert cycles(size, replace(BLACKWELL, **dict([change]))) >= cycles(size, BLACKWELL)

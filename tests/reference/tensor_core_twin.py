@@ -18,7 +18,6 @@ class Gpu:
     rows: float = 0
     columns: float = 0
     pairs: float = 0
-    setup: float = 0
 
 
 @dataclass
@@ -130,11 +129,10 @@ def tile_cycles(size, tile, parts, gpu: Gpu, c: Constants, laws: Laws, ops: Oper
     waiting = steps * c.step / (stages - 1)
     storing = beside * rows * cols * ops.c_size / c.store
     products = join(compute, max(shared, port, waiting), laws.overlap)
-    inside = gpu.setup
     if 2 * resident * sums <= gpu.columns:
-        inside += c.prologue + products + storing + (waves - 1) * max(products, storing)
+        inside = c.prologue + products + storing + (waves - 1) * max(products, storing)
     else:
-        inside += waves * (products + c.prologue + storing)
+        inside = waves * (products + c.prologue + storing)
 
     a_bytes = groups * m * k * a
     b_bytes = groups * n * k * ops.kept * b
