@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from codesign.config import CodesignError
 from codesign.trace.factory import arguments
@@ -18,7 +18,6 @@ from codesign.trace.op import Op, Trace
 from codesign.trace.torch_record import Recorder
 from codesign.trace.training import update_op
 from codesign.trace.vector_work import optimizer
-from codesign.trace.window import by_output
 from codesign.units import DTYPE_BYTES
 
 Inputs = tuple[tuple[Any, ...], Mapping[str, Any]]
@@ -53,6 +52,10 @@ def build_module(
         raise CodesignError(
             "the factory returns a ScriptModule, whose operators cannot be followed; let it return "
             "the nn.Module before torch.jit"
+        )
+    if any(is_lazy(parameter) for parameter in built.parameters()):
+        raise CodesignError(
+            "the module has lazy layers, whose sizes are not known yet; let the factory run it once"
         )
     if given is None:
         example = getattr(built, "example_inputs", None)
@@ -134,23 +137,7 @@ def extract_module(
     trace = Trace(name, tuple(ops), counts, meta=meta)
     for parameter in module.parameters():
         parameter.grad = None
-    return trace, _real_weights(module, recorder)
-
-
-def _real_weights(module: nn.Module, recorder: Recorder) -> dict[str, NDArray[Any]]:
-    """Parameters with data, those that were stored [in, out, ...] turned to [out, in, ...]."""
-    out: dict[str, NDArray[Any]] = {}
-    for name, parameter in module.named_parameters():
-        if parameter.device.type == "meta":
-            continue
-        data = parameter.detach().float().cpu().numpy()
-        window = recorder.convolutions.get(name)
-        if name in recorder.inputs_first:
-            data = np.ascontiguousarray(data.T)
-        if window is not None and window.transposed:
-            data = by_output(data, window.groups)
-        out[name] = np.expand_dims(data, 2) if window and data.ndim == 3 else data
-    return out
+    return trace, recorder.weights.values()
 
 
 def _with_updates(

@@ -23,13 +23,13 @@ from codesign.trace.network import attention_ops, conv_op
 from codesign.trace.op import Kind, Op, Phase
 from codesign.trace.torch_modes import Dispatches, Functions, flat, sequence_number
 from codesign.trace.torch_vector import vector_fields, vector_function
+from codesign.trace.torch_weights import Weights
 from codesign.trace.training import (
     backward_data_op,
     backward_weight_op,
     product_gradients,
     vector_gradient,
 )
-from codesign.trace.window import Conv
 
 
 class Recorder:
@@ -54,10 +54,6 @@ class Recorder:
         """Products with a matrix that is neither made here nor a parameter of the module."""
         self.uncounted: dict[str, None] = {}
         """Functions of complex numbers, which no operator stands for."""
-        self.inputs_first: set[str] = set()
-        """Parameters of products that are stored [in, out]."""
-        self.convolutions: dict[str, Conv] = {}
-        """Windows by the names of their weights."""
         self._assume = assume
         self.dtype = dtype
         self._module = module
@@ -65,15 +61,13 @@ class Recorder:
         self._names: dict[str, int] = {}
         self._alive: list[Any] = []
         self._producer: dict[int, tuple[str, ...]] = {}
-        self._parameter: dict[int, str] = {}
         self._layer_of: dict[int, str] = {}
         self._product_of: dict[int, tuple[Op, tuple[object, object]]] = {}
         self._scopes: list[tuple[int, int, tuple[Op, Op, Op]]] = []
         self._unfolded: dict[int, tuple[str, ...]] = {}
         self._pause = 0
         self._stack = ExitStack()
-        for name, parameter in module.named_parameters():
-            self._parameter[self._key(parameter)] = name
+        self.weights = Weights(module, self._key)
         for tensor in (*module.parameters(), *module.buffers(), *inputs):
             if isinstance(tensor, Tensor):
                 self._producer[self._key(tensor)] = ()
@@ -207,15 +201,14 @@ class Recorder:
         return [(made[0], (op.name,))]
 
     def _product(self, a: Tensor, b: Tensor, inputs: list[Tensor], number: int) -> Op:
-        weight = self._parameter.get(self._key(b))
-        if weight is None and self._key(a) in self._parameter:
+        weight = self.weights.weight(b)
+        if weight is None and (weight := self.weights.weight(a)) is not None:
             a, b = b.mT, a.mT
-            weight = self._parameter[self._key(b)]
         layer = self._path[-1]
         outside = weight is None and any(self._key(t) not in self._producer for t in (a, b))
         groups = a.shape[0] if a.dim() == 3 else 1
         if weight is not None and b.is_contiguous() and b.dim() == 2:
-            self.inputs_first.add(weight)
+            self.weights.inputs_first.add(weight)
         op = Op(
             name=self._unique(layer or "product"),
             kind=Kind.ATTENTION if weight is None else Kind.GEMM, phase=Phase.FORWARD,
@@ -233,9 +226,9 @@ class Recorder:
         x, w = args[:2]
         window = convolution_window(args)
         layer = self._path[-1]
-        weight = self._parameter.get(self._key(w))
+        weight = self.weights.weight(w)
         if weight is not None:
-            self.convolutions[weight] = window
+            self.weights.windows[weight] = window
         op = conv_op(
             layer, window, weight=weight, phase=Phase.FORWARD,
             deps=self._deps(inputs), dtype=self.dtype_name(x), name=self._unique(layer or "conv"),
@@ -343,7 +336,7 @@ class Recorder:
         fresh = sum(t.numel() for t in read if self._producer.get(self._key(t)))
         if what == "embedding.gradient":
             phase = Phase.BACKWARD_WEIGHT
-        weight = next((n for t in inputs if (n := self._parameter.get(self._key(t)))), None)
+        weight = next((n for t in inputs if (n := self.weights.parameter(t))), None)
         op = Op(
             name=self._unique(f"{layer}.{name}" if layer else name), phase=phase, weight=weight,
             layer=layer, a_dtype=self.dtype_name(floats[0]), b_dtype="int32",
@@ -352,8 +345,7 @@ class Recorder:
             **vector_fields(what, name, read, fresh, floats),
         )  # fmt: skip
         self.ops.append(op)
-        if name == "_to_copy" and self._key(inputs[0]) in self._parameter:
-            self._parameter[self._key(made[0])] = self._parameter[self._key(inputs[0])]
+        self.weights.note(name, inputs, made)
         return [(t, (op.name,)) for t in made]
 
     # --- names, places, dependencies ---

@@ -69,6 +69,7 @@ def test_a_layer_reads_and_writes_what_torch_does(made: tuple[Conv, dict[str, An
     assert x.grad is not None
     assert int((x.grad != 0).sum()) == conv.touched_elements
     assert x.numel() == conv.in_elements
+    assert int((y != 0).sum()) == conv.adjoint.touched_elements
 
 
 @settings(max_examples=80, deadline=None)

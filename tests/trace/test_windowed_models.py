@@ -163,6 +163,25 @@ def test_groups_of_a_mask_lie_along_the_inputs_of_a_transposed_layer() -> None:
     assert trace_effective_macs(sparse) < trace.macs
 
 
+def test_weights_that_are_made_of_parameters_are_weights() -> None:
+    """Of a weight norm and of a spectral one; masks come from the parameter that is normed."""
+    trace, weights = extract_with_weights(f"{SOURCE}:normed", real=True)
+    found = {op.layer: op.weight for op in trace if op.is_matmul}
+    assert found == {
+        "0": "0.parametrizations.weight.original1", "2": "2.parametrizations.weight.original1",
+        "3": "3.parametrizations.weight.original", "4": "4.parametrizations.weight.original",
+    }  # fmt: skip
+    assert weights[str(found["2"])].shape == (8, 16, 1, 4)
+    sparse = sparsify(trace, "2:4", weights=weights, where=["0", "2", "3"])
+    assert set(sparse.masks) == {"0", "2", "3"}
+    assert trace.macs == counted_by_torch("normed", training=False) // 2
+
+
+def test_layers_without_sizes_are_refused() -> None:
+    with pytest.raises(CodesignError, match="lazy layers"):
+        extract(f"{SOURCE}:lazy")
+
+
 @pytest.mark.parametrize("name", ["dcgan", "vnet", "vocoder", "separable"])
 def test_masks_of_every_window_and_of_its_gradient_fit(name: str) -> None:
     trace, weights = extract_with_weights(f"{SOURCE}:{name}", phase="training", real=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 Made = tuple[nn.Module, Tensor]
 
@@ -119,6 +120,20 @@ def vocoder(batch: int = 1) -> Made:
         nn.ConvTranspose1d(16, 8, 4, 2, 1, output_padding=1, groups=4), nn.Conv1d(8, 1, 7),
     )  # fmt: skip
     return net, torch.randn(batch, 20, 16)
+
+
+def normed(batch: int = 1) -> Made:
+    """Weights that are made of parameters at each run, as in HiFi-GAN and in SN-GAN."""
+    net = nn.Sequential(
+        weight_norm(nn.Conv1d(8, 16, 3, dilation=2)), nn.LeakyReLU(0.1),
+        weight_norm(nn.ConvTranspose1d(16, 8, 4, 2, 1)), spectral_norm(nn.Conv1d(8, 8, 3)),
+        spectral_norm(nn.Linear(30, 8)),
+    )  # fmt: skip
+    return net, torch.randn(batch, 8, 20)
+
+
+def lazy() -> Made:
+    return nn.Sequential(nn.LazyConvTranspose3d(4, 3, 2)), torch.randn(1, 3, 4, 6, 6)
 
 
 def separable(batch: int = 1) -> Made:
