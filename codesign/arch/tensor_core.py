@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping as MappingABC
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
-from codesign.arch import gpu_parts
-from codesign.arch.base import ArchSpec, Fidelity, Machine, Mapping, Sparse
+from codesign.arch.base import Fidelity, Machine, Mapping, Sparse
 from codesign.arch.gpu_kernels import (
     DENSE_FORM,
     SPLITS,
@@ -31,6 +30,7 @@ from codesign.arch.gpu_kernels import (
     in_flight,
     laws,
 )
+from codesign.arch.gpu_spec import TensorCoreSpec
 from codesign.arch.parts import Component
 from codesign.kernels.tensor_core import (
     BLOCK,
@@ -61,29 +61,6 @@ _UNPACKED = frozenset({"bitmap", "grouped"})
 """Forms that are stored compressed and multiplied dense."""
 _MASKED = frozenset({"block"})
 """Forms whose thread blocks take as long as the mask says."""
-
-
-class TensorCoreSpec(ArchSpec):
-    """A machine file of family `tensor_core`."""
-
-    machine: Literal["tensor_core"]
-    sm: gpu_parts.Multiprocessors
-    mma: dict[DTypeName, int]
-    """Dense multiply-accumulates per cycle of one multiprocessor, by the type of A."""
-    l2: gpu_parts.SecondLevel
-    dram: gpu_parts.BoardMemory
-    power: gpu_parts.Power
-    measured_as: gpu_parts.MeasuredAs | None = None
-    """The board whose sustained rates the libraries state; absent: they hold as they are."""
-    launch: gpu_parts.Launches
-    streams: gpu_parts.Streams
-    board_energy: gpu_parts.BoardEnergy
-    flash_attention: bool
-    dense: KernelLibrary
-    sparse: KernelLibrary | None = None
-    """Kernels of 2:4 products; a GPU without them runs such weights dense."""
-    sparse_8bit: KernelLibrary | None = None
-    """Those of operands of 8 bits, which are other kernels; absent: `sparse` has them too."""
 
 
 class TensorCore(Machine[TensorCoreSpec]):
