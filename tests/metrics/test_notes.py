@@ -56,7 +56,7 @@ def test_every_gpu_states_its_memory_and_a_file_may_leave_it_out():
             source = machine.spec.source_of("dram.capacity_bytes")
             assert source.status == "published"
             assert source.source.startswith(f"{machine.memory_bytes // BYTES_PER_GIB} GB")
-    assert gpus == 19
+    assert gpus == 21
     assert codesign.load_arch("sat").memory_bytes is None
     plain = codesign.load_arch("t4").spec.dram.model_dump(exclude={"capacity_bytes"})
     assert BoardMemory(**plain).capacity_bytes is None
