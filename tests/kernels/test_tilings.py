@@ -28,7 +28,7 @@ def _op(rng: np.random.Generator) -> Op:
             name="x", kind=Kind.GEMM, phase=phase, m=m, n=n, k=k, groups=groups, b_shared=shared,
             a_dtype=str(rng.choice(["fp16", "int8", "int4"])),
         )  # fmt: skip
-    many, kernel, dilation = (int(rng.choice(of)) for of in ([2, 2, 3], [1, 2, 3], [1, 1, 1, 2]))
+    many, kernel, dilation = (int(rng.choice(of)) for of in ([2, 2, 3], [1, 2, 3], [1, 1, 2, 7]))
     reach = (kernel - 1) * dilation + 1
     channels, outputs, batch = (int(rng.integers(1, 70)) for _ in range(3))
     conv = window(
