@@ -79,6 +79,8 @@ def test_each_gradient_is_as_much_work_as_its_layer(name: str) -> None:
     assert derived.macs == step.macs
     updated = sum(op.elements for op in derived if op.kind is Kind.UPDATE)
     assert updated == derived.parameter_count
+    sums = [op.weight for op in derived if op.function == "sum" and op.weight is not None]
+    assert len(sums) == len(set(sums))
 
 
 @pytest.mark.parametrize("name", NAMES)
