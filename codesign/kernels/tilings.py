@@ -48,11 +48,13 @@ def _bound(p, axis, outputs, runs):
 
 
 @njit(cache=True, nogil=True)
-def _window_bound(p, pixels, depth):
+def _window_bound(p, pixels, depth, tiled):
     out_d, out_h = p[DEPTH + OUT], p[HEIGHT + OUT]
-    rows = pixels // p[OUT_W] if pixels % p[OUT_W] == 0 else (pixels - 2) // p[OUT_W] + 2
-    planes = max(1, min(_blocks(rows, out_h, True), p[BATCH] * out_d))
-    images = max(1, min(_blocks(planes, out_d, rows % out_h == 0), p[BATCH]))
+    aligned = tiled and pixels % p[OUT_W] == 0
+    rows = pixels // p[OUT_W] if aligned else (pixels - 2) // p[OUT_W] + 2
+    planes = max(1, min(_blocks(rows, out_h, aligned), p[BATCH] * out_d))
+    aligned = aligned and rows % out_h == 0
+    images = max(1, min(_blocks(planes, out_d, aligned), p[BATCH]))
     in_rows = min(p[DEPTH + KERNEL], p[DEPTH + SIZE]) * _bound(p, HEIGHT, rows, planes)
     in_planes = min(_bound(p, DEPTH, planes, images), images * p[DEPTH + SIZE])
     return min(in_rows, in_planes * p[HEIGHT + SIZE]) * p[IN_W] * min(depth, p[CHANNELS])
@@ -62,13 +64,12 @@ def _window_bound(p, pixels, depth):
 def _a_bytes(p, m, k):
     elements = m * k
     if p[WINDOW] == ROWS_ARE_DEPTHS:
-        elements = min(elements, _window_bound(p, k, m))
+        elements = min(elements, _window_bound(p, k, m, True))
     elif p[WINDOW] == ROWS_ARE_PIXELS:
         pixels = p[BATCH] * p[DEPTH + OUT] * p[HEIGHT + OUT] * p[OUT_W]
-        touched = -(-m * pixels // p[M])
-        if pixels != p[M]:
-            touched += 1
-        elements = min(elements, _window_bound(p, touched, k))
+        tiled = pixels == p[M]
+        touched = -(-m * pixels // p[M]) + (0 if tiled else 1)
+        elements = min(elements, _window_bound(p, touched, k, tiled))
     return -(-elements * p[A_NUMERATOR] // p[A_DENOMINATOR])
 
 

@@ -122,16 +122,21 @@ def _a_bound(op: Op, m: int, k: int) -> int:
     if op.conv is None:
         return m * k
     if op.phase is Phase.BACKWARD_WEIGHT:
-        return min(m * k, _window_bound(op.conv, k, m))
+        return min(m * k, _window_bound(op.conv, k, m, tiled=True))
     pixels = op.conv.out_pixels
-    return min(m * k, _window_bound(op.conv, -(-m * pixels // op.m) + (pixels != op.m), k))
+    tiled = pixels == op.m
+    return min(m * k, _window_bound(op.conv, -(-m * pixels // op.m) + (not tiled), k, tiled=tiled))
 
 
-def _window_bound(conv: Conv, pixels: int, depth: int) -> int:
-    """Upper bound of `window_elements` for any run of so many pixels."""
-    rows = pixels // conv.out_w if pixels % conv.out_w == 0 else (pixels - 2) // conv.out_w + 2
-    planes = max(1, min(_blocks(rows, conv.out_h), conv.batch * conv.out_d))
-    aligned = rows % conv.out_h == 0
+def _window_bound(conv: Conv, pixels: int, depth: int, *, tiled: bool) -> int:
+    """Upper bound of `window_elements` for any run of so many pixels.
+
+    Runs that are `tiled` begin at whole multiples of their length.
+    """
+    aligned = tiled and pixels % conv.out_w == 0
+    rows = pixels // conv.out_w if aligned else (pixels - 2) // conv.out_w + 2
+    planes = max(1, min(_blocks(rows, conv.out_h, aligned), conv.batch * conv.out_d))
+    aligned = aligned and rows % conv.out_h == 0
     images = max(1, min(_blocks(planes, conv.out_d, aligned), conv.batch))
     in_rows = min(conv.kernel_d, conv.in_d) * _bound(conv.height, rows, planes)
     in_planes = min(_bound(conv.depth, planes, images), images * conv.in_d)
@@ -142,7 +147,7 @@ def _window_bound(conv: Conv, pixels: int, depth: int) -> int:
     )
 
 
-def _blocks(count: int, size: int, aligned: bool = True) -> int:
+def _blocks(count: int, size: int, aligned: bool) -> int:
     """Blocks of `size` that a run of `count` meets; one of whole blocks may be aligned to them."""
     return count // size if aligned and count % size == 0 else 1 + (count - 2) // size + 1
 

@@ -16,7 +16,8 @@ from codesign.measure.probes import convolutions, gemm
 from codesign.schedule.fitting import Budget, best_tiling, fitting_tilings
 from codesign.schedule.tiling import Tiling, passes, tile_table
 from codesign.sim import simulate
-from codesign.trace.op import Op, ceil_bytes
+from codesign.trace.op import Kind, Op, Phase, ceil_bytes
+from codesign.trace.window import Conv
 from tests import convolution_layers
 from tests.reference.tiling_twin import estimate
 
@@ -67,6 +68,19 @@ def test_every_tile_fits_its_share_of_the_scratchpads(op: Op, budget: Budget) ->
         if tiling.groups > 1:
             assert not op.b_shared
             assert (tiling.m, tiling.n, tiling.k) == (op.m, op.n, op.k)
+
+
+def test_rows_that_stand_for_several_pixels_begin_within_a_row_of_the_map() -> None:
+    """100 rows for 168 pixels: as many pixels as whole rows of the map touch one row more."""
+    window = Conv(
+        batch=2, in_h=5, in_w=5, in_channels=2, out_channels=1, kernel_h=2, kernel_w=2, in_d=2,
+        out_d=2, out_h=7, out_w=6, padding_h=2, padding_w=1, dilation_h=2, transposed=True,
+    )  # fmt: skip
+    op = Op(name="c", kind=Kind.CONV, phase=Phase.FORWARD, m=100, n=1, k=8, conv=window)
+    for a_bytes in range(60, 100, 4):
+        for tiling in fitting_tilings(op, Budget(a_bytes, 32, 32, 1, 1, 1.0, 2)):
+            table = tile_table(op, tiling)
+            assert 2 * table.a_elements.max() <= a_bytes
 
 
 @given(products(), budgets)
