@@ -37,9 +37,9 @@ DEFINED_IN_PACKAGE = {
 COUNTS = {
     "accumulators", "alu_per_lane", "bank", "bank_size", "banks", "banks_per_unit", "channels",
     "chips", "cols", "columns", "cores", "count", "dot_instructions", "lanes", "load_ports",
-    "max_group", "mma", "most_edge", "most_splits", "multiply_ports", "partitions",
-    "registers", "row_wise_block", "rows", "select_window", "sm_count", "special_lanes", "sums", "timings", "value",
-    "vector_loads", "weight_registers", "window_rows",
+    "max_group", "mma", "most_edge", "most_splits", "multiply_ports", "partitions", "registers",
+    "row_wise_block", "rows", "select_window", "sm_count", "special_lanes", "sums", "timings",
+    "value", "vector_loads", "weight_registers", "window_rows",
 }  # fmt: skip
 """True counts; timings of a DRAM by their names in its standard; the value of an anchor, in the
 unit of its quantity."""
