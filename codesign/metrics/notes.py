@@ -11,6 +11,8 @@ from codesign.trace.op import Phase, Trace
 from codesign.units import BYTES_PER_GIB
 
 _LEAST_SHOWN_GIB = 0.05
+_WHOLE_GIB = 999.5
+"""From here on sizes are whole numbers."""
 
 
 def run_notes(
@@ -39,12 +41,16 @@ def capacity_note(trace: Trace, machine: AnyMachine, zeros: Mapping[str, Sparse]
     if needed.total <= room:
         return None
     parts = {name: size / BYTES_PER_GIB for name, size in asdict(needed).items()}
-    listed = ", ".join(f"{p} {gib:.3g}" for p, gib in parts.items() if gib >= _LEAST_SHOWN_GIB)
+    listed = ", ".join(f"{p} {_shown(gib)}" for p, gib in parts.items() if gib >= _LEAST_SHOWN_GIB)
     return (
-        f"needs at least {needed.total / BYTES_PER_GIB:.3g} GiB of memory ({listed}), "
-        f"{machine.spec.name} has {room / BYTES_PER_GIB:.3g} GiB: "
+        f"needs at least {_shown(needed.total / BYTES_PER_GIB)} GiB of memory ({listed}), "
+        f"{machine.spec.name} has {_shown(room / BYTES_PER_GIB)} GiB: "
         "the figures are those of a larger memory"
     )
+
+
+def _shown(gib: float) -> str:
+    return f"{gib:.3g}" if gib < _WHOLE_GIB else f"{gib:,.0f}"
 
 
 def method_note(trace: Trace) -> str | None:

@@ -78,3 +78,8 @@ def test_a_method_that_prunes_nothing_of_a_run_is_told(phase, method, told):
     assert result.notes[:1] == ((told,) if told else ())
     assert method_note(trace) is None
     assert doctest.testmod(notes).failed == 0
+
+
+def test_sizes_of_a_thousand_and_more_are_whole_numbers():
+    (note,) = notes_of("rtx4090", batch=2048)
+    assert note.startswith("needs at least 1,038 GiB of memory (weights 12.6, cache 1,025, ")
