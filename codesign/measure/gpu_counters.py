@@ -77,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
     """Launch a point once to compile, and once between the marks that the profiler waits for."""
     import torch
 
-    from codesign.measure.gpu_products import builder
+    from codesign.measure.gpu_builders import builder
 
     point = point_of(arguments[0])
     product = builder(point.kernel)(point, "cuda")

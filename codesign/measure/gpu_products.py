@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from codesign.config import CodesignError
-from codesign.measure.gpu_plan import TRITON, Point
+from codesign.measure.gpu_plan import Point
 
 TORCH_TYPES = {
     "bf16": torch.bfloat16, "fp16": torch.float16, "fp8": torch.float8_e4m3fn, "int8": torch.int8,
@@ -126,23 +126,3 @@ def keep_pairs(w: Tensor) -> Tensor:
         kept.append(torch.stack(ahead).sum(0, dtype=torch.int8) < 2)
     mask = torch.stack(kept, dim=1).reshape(w.shape)
     return wide.masked_fill(~mask, 0).to(w.dtype)
-
-
-Builder = Callable[[Point, str], Product]
-
-
-def builder(kernel: str) -> Builder:
-    """What makes the product of a kernel's points; CodesignError for a name that has none."""
-    if kernel in TRITON:
-        try:
-            from codesign.measure import gpu_triton
-        except ImportError as error:
-            raise CodesignError(f"{kernel} needs the package triton ({error})") from None
-        found = gpu_triton.BUILDERS.get(kernel)
-    else:
-        from codesign.measure import gpu_libraries
-
-        found = gpu_libraries.BUILDERS.get(kernel)
-    if found is None:
-        raise CodesignError(f"there is no kernel {kernel!r}")
-    return found

@@ -73,7 +73,7 @@ class CudaLab:
 
     def build(self, point: Point) -> Product:
         """Operands on the device, seeded by the point."""
-        from codesign.measure.gpu_products import builder
+        from codesign.measure.gpu_builders import builder
 
         return builder(point.kernel)(point, "cuda")
 

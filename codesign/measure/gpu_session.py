@@ -109,7 +109,7 @@ def _launch_once(key: str) -> str:
     try:
         import torch
 
-        from codesign.measure.gpu_products import builder
+        from codesign.measure.gpu_builders import builder
 
         point = point_of(key)
         builder(point.kernel)(point, "cuda").launch()

@@ -11,9 +11,9 @@ torch = pytest.importorskip("torch")
 
 from codesign.config import CodesignError  # noqa: E402
 from codesign.measure import gpu_device, gpu_libraries  # noqa: E402
+from codesign.measure.gpu_builders import builder  # noqa: E402
 from codesign.measure.gpu_plan import KERNELS, Point  # noqa: E402
 from codesign.measure.gpu_products import (  # noqa: E402
-    builder,
     checked_rows,
     generator_of,
     keep_pairs,

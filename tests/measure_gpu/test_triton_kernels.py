@@ -11,7 +11,8 @@ from codesign.measure.gpu_plan import point_of
 triton = pytest.importorskip("triton", reason="the kernels need the package triton")
 torch = pytest.importorskip("torch")
 
-from codesign.measure.gpu_products import builder, relative_error  # noqa: E402
+from codesign.measure.gpu_builders import builder  # noqa: E402
+from codesign.measure.gpu_products import relative_error  # noqa: E402
 from codesign.measure.gpu_triton import interpreted, pack  # noqa: E402
 
 
