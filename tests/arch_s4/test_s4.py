@@ -196,7 +196,7 @@ def test_a_kept_weight_is_stored_with_the_shorter_of_index_and_bitmap(kept, bits
 
 
 def test_training_is_refused():
-    with pytest.raises(CodesignError, match="s4 cannot run .*it runs inference alone"):
+    with pytest.raises(CodesignError, match=r"s4 cannot run .*it runs inference alone"):
         evaluate(load_workload("gemm:64,64,64", phase="training"), load_arch("s4"))
 
 
