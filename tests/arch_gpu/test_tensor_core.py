@@ -225,6 +225,7 @@ def test_measured_rates_are_of_the_board_as_it_ships(name):
         ({"dense.sustained.fp16": 0}, "dense.sustained.fp16: must be > 0"),
         ({"dense.sustained.fp16": 1.5}, "dense.sustained.fp16: must be <= 1"),
         ({"power.idle_w": 450}, "idle_w must be below limit_w, 450"),
+        ({"measured_as.mma": {"fp8": 512}}, "measured_as.mma lacks bf16, fp16, int8"),
     ],
 )
 def test_rates_and_powers_that_cannot_be_are_refused(changes, said):
