@@ -49,10 +49,25 @@ TEST_LOOKUP = "tests/accuracy/test_lookup.py"
 TEST_PROXIES = "tests/accuracy/test_proxies.py"
 TEST_DATASETS = "tests/accuracy/test_datasets.py"
 
+WINDOW, TEST_WINDOW = "codesign/trace/window.py", "tests/trace/test_window.py"
 FUSION, TEST_FUSION = "codesign/mapper/fusion.py", "tests/mapper/test_fusion.py"
 EPILOGUE, TEST_EPILOGUE = "codesign/schedule/epilogue.py", "tests/schedule/test_epilogue.py"
 
 MUTATIONS = (
+    # Dilated windows count positions twice, gradients shift, inserted zeros are multiplied.
+    Mutation(WINDOW, "if tap >= taps:", "if tap > taps:", TEST_WINDOW),
+    Mutation(
+        WINDOW,
+        "self.height.reach - 1 - self.padding_h",
+        "self.height.reach - self.padding_h",
+        TEST_WINDOW,
+    ),
+    Mutation(
+        "codesign/trace/network.py",
+        "m=window.in_pixels if window.transposed else window.out_pixels",
+        "m=window.out_pixels",
+        TEST_WINDOW,
+    ),
     # Work on tiles overruns the lanes' buffer; what a gradient or a later branch reads is lost.
     Mutation(EPILOGUE, "steps.depend(work[2:], store[:-2])", "pass", TEST_EPILOGUE),
     Mutation(EPILOGUE, "steps.depend(load[2:], work[:-2])", "pass", TEST_EPILOGUE),
