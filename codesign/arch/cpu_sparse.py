@@ -18,7 +18,7 @@ from codesign.arch.chunked import Chunks, edges, spread
 from codesign.arch.cpu_kernels import Kernels
 from codesign.arch.cpu_loops import QUAD
 from codesign.arch.cpu_spec import CpuSpec
-from codesign.arch.parts import Component
+from codesign.arch.parts import Component, mac_action, macs_by_width
 from codesign.config import CodesignError
 from codesign.schedule.program import COMPUTE, LOAD, STORE, Int64, Program, Steps
 from codesign.schedule.program import Unit as Server
@@ -30,6 +30,8 @@ from codesign.trace.sparsify import effective_macs
 CORES = Server("cores")
 
 _CHUNKS, _OUTLINE_CHUNKS = 32, 4
+_LANE_BITS = (8, 16, 32)
+"""Widths of operands with vector instructions of their own."""
 _LOOP = 2
 """Instructions that step and close a loop."""
 
@@ -39,8 +41,8 @@ class CpuSparse(Machine[CpuSpec]):
 
     spec_type = CpuSpec
     actions: ClassVar[tuple[str, ...]] = (
-        DRAM_READ, DRAM_WRITE, MAC, "l1_read", "l2_read", "last_read", "last_write", "simd_alu",
-        "simd_special",
+        DRAM_READ, DRAM_WRITE, MAC, "mac_8bit", "mac_16bit", "mac_32bit", "l1_read", "l2_read",
+        "last_read", "last_write", "simd_alu", "simd_special",
     )  # fmt: skip
     acts_beyond_probes = (
         "simd.expand_cycles", "simd.vector_loads", "caches.l2.capacity_bytes",
@@ -177,6 +179,7 @@ class CpuSparse(Machine[CpuSpec]):
         busy = spread(int(np.ceil(cycles)), running)
         busy[0] += self.spec.engine.launch_cycles
         self._tally_product(steps, op, held, passes)
+        steps.tally(mac_action((op.a_dtype, op.b_dtype), _LANE_BITS), macs // op.repeats)
         return Chunks(
             unit=CORES.name,
             busy_cycles=busy,
@@ -264,9 +267,12 @@ class CpuSparse(Machine[CpuSpec]):
         spec, caches = self.spec, self.spec.caches
         lanes = spec.simd.lanes * spec.simd.multiply_ports
         return (
-            Component(
-                name="vector units", kind="mac", actions=(MAC,), instances=spec.cores * lanes,
-                dtype=spec.mac_dtype,
+            *macs_by_width(
+                Component(
+                    name="vector units", kind="mac", actions=(), instances=spec.cores * lanes,
+                    dtype=spec.mac_dtype,
+                ),
+                _LANE_BITS,
             ),
             Component(
                 name="vector functions", kind="vector", actions=("simd_alu", "simd_special"),

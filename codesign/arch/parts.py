@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo
@@ -143,3 +143,38 @@ class Component:
     """Per instance: of an SRAM, or of the registers."""
     width_bytes: int = 0
     dram_kind: str = ""
+
+
+_WIDTHS: Mapping[int, tuple[DTypeName, DTypeName]] = {
+    8: ("int8", "int32"), 16: ("bf16", "fp32"), 32: ("fp32", "fp32"),
+}  # fmt: skip
+"""Types of the products and sums that stand for all operands of so many bits."""
+
+
+def mac_action(dtypes: Sequence[str], widths: Sequence[int]) -> str:
+    """The action of a MAC of these operands in units that multiply several widths.
+
+    `widths` are those that the units tell apart, in bits and in rising order: one of 8, 16, 32.
+
+    >>> mac_action(("fp8", "int4"), (8, 16)), mac_action(("fp32", "fp32"), (8, 16))
+    ('mac_8bit', 'mac_16bit')
+    """
+    widest = max(dtype_bits(dtype) for dtype in dtypes)
+    return f"mac_{next((bits for bits in widths if bits >= widest), widths[-1])}bit"
+
+
+def macs_by_width(units: Component, widths: Sequence[int]) -> tuple[Component, ...]:
+    """MAC units, and their actions with an energy for each width of operands.
+
+    The area is that of `units`; what multiplies other widths is a part of them.
+    """
+    found = [replace(units, actions=())]
+    for bits in widths:
+        dtype, accumulate_dtype = _WIDTHS[bits]
+        found.append(
+            replace(
+                units, instances=0, actions=(f"mac_{bits}bit",), dtype=dtype,
+                accumulate_dtype=accumulate_dtype,
+            )
+        )  # fmt: skip
+    return tuple(found)

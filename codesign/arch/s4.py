@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 
 from codesign.arch.base import Fidelity, Machine, Mapping, Sparse
-from codesign.arch.parts import Component, VectorUnit
+from codesign.arch.parts import Component, VectorUnit, mac_action, macs_by_width
 from codesign.arch.s4_spec import S4Spec
 from codesign.arch.vector_lanes import stream_through
 from codesign.config import CodesignError
@@ -54,6 +54,8 @@ from codesign.trace.sparsify import effective_macs
 _IMAGE_CHANNELS = 4
 """A convolution of fewer input channels reads an image, which comes from the host."""
 _ALWAYS = 1 << 62
+_LANE_BITS = (8, 16)
+"""Widths of operands that lanes multiply: two together take those of 16 bits."""
 
 
 class S4(Machine[S4Spec]):
@@ -61,8 +63,8 @@ class S4(Machine[S4Spec]):
 
     spec_type = S4Spec
     actions: ClassVar[tuple[str, ...]] = (
-        DRAM_READ, DRAM_WRITE, MAC, "weight_read", "weight_write", "map_read", "map_write",
-        "sum_read", "sum_write", "vpu_alu", "vpu_special",
+        DRAM_READ, DRAM_WRITE, MAC, "mac_8bit", "mac_16bit", "weight_read", "weight_write",
+        "map_read", "map_write", "sum_read", "sum_write", "vpu_alu", "vpu_special",
     )  # fmt: skip
     unit_labels: ClassVar[dict[str, str]] = {
         DRAM.name: "memory", SPU.name: "compute", VPU.name: "vector",
@@ -272,6 +274,8 @@ class S4(Machine[S4Spec]):
         if op.is_matmul:
             product = self.product(op, mapping, sparse, fidelity)
             product.tally_accesses(steps, self.spec.array.rows, self.spec.array.cols)
+            kind = mac_action((op.a_dtype, op.b_dtype), _LANE_BITS)
+            steps.tally(kind, int(product.macs.sum()))
             release, done = product.emit(steps, self.chip)
         else:
             work = self.vector_work(op)
@@ -339,9 +343,12 @@ class S4(Machine[S4Spec]):
         array, cores = spec.array, spec.chips * spec.cores
         memories = {"weight": spec.weights, "map": spec.maps, "sum": spec.sums}
         return (
-            Component(
-                name="lanes", kind="mac", actions=(MAC,), dtype="int8", accumulate_dtype="int32",
-                instances=cores * array.rows * array.cols * array.banks,
+            *macs_by_width(
+                Component(
+                    name="lanes", kind="mac", actions=(), dtype="int8", accumulate_dtype="int32",
+                    instances=cores * array.rows * array.cols * array.banks,
+                ),
+                _LANE_BITS,
             ),
             *(
                 Component(

@@ -35,7 +35,7 @@ def area_table(components: Sequence[Component], technology: Technology) -> dict[
     """
     table: dict[str, PartArea] = {}
     for component in components:
-        if component.kind in ("dram", "command"):
+        if component.kind in ("dram", "command") or component.instances == 0:
             continue
         one = _instance_um2(component, technology.node_nm)
         mm2 = one.value * component.instances / UM2_PER_MM2
