@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from codesign.sparsity.mask import Mask
 from codesign.trace.op import Op, Phase
+from codesign.trace.window import Conv
 
 _ROWS_OF_LANES = 64
 """Elements of vector work are cut in whole multiples, where there are enough."""
@@ -25,14 +26,16 @@ def axes(op: Op, parts: int) -> tuple[str, ...]:
     """The axes along which an operator can be cut into so many parts that need no other's results.
 
     Products are cut along their `groups`, rows `m` or columns `n`, never along the reduction; a
-    convolution's rows are whole images or, of a single image, whole rows of the output map. Vector
-    work is cut along its `elements`, unless it reduces them to fewer values than there are parts.
+    convolution's rows are whole images or, of a single image, whole rows of the output map; where
+    it scatters, the parts must read all of the map between them. Vector work is cut along its
+    `elements`, unless it reduces them to fewer values than there are parts.
     """
     if not op.is_matmul:
         enough = min(op.elements, op.writes + op.b_writes) >= parts
         return ("elements",) if enough else ()
     sizes = {"groups": op.groups, "m": _rows(op), "n": op.n}
-    return tuple(axis for axis, size in sizes.items() if size >= parts)
+    found = (axis for axis, size in sizes.items() if size >= parts)
+    return tuple(axis for axis in found if axis != "m" or _covers(op, parts))
 
 
 def cut(op: Op, axis: str, parts: int, mask: Mask | None = None) -> list[Part]:
@@ -65,19 +68,36 @@ def _rows(op: Op) -> int:
     return rows if op.m >= rows else 0
 
 
+def _covers(op: Op, parts: int) -> bool:
+    """Whether every part along m has work, and all of A is read."""
+    if not op.scatters or op.conv is None or op.conv.batch > 1:
+        return True
+    found = list(_row_parts(op, parts))
+    read = sum(part.a_elements for part in found)
+    return min(part.m for part in found) > 0 and read >= op.a_elements
+
+
 def _row_parts(op: Op, parts: int) -> Iterator[Op]:
-    whole = _rows(op)
-    edges = _edges(whole, parts)
-    for start, stop in pairwise(edges):
-        m = op.m * stop // whole - op.m * start // whole
-        if op.conv is None:
-            yield replace(op, m=m)
-        elif op.conv.batch > 1:
-            yield replace(op, m=m, conv=replace(op.conv, batch=stop - start))
-        else:
-            padding = op.conv.padding_h - start * op.conv.stride_h
-            conv = replace(op.conv, out_h=stop - start, padding_h=padding)
-            yield replace(op, m=m, conv=conv)
+    edges = list(pairwise(_edges(_rows(op), parts)))
+    if op.conv is None:
+        for start, stop in edges:
+            yield replace(op, m=stop - start)
+        return
+    windows = [_rows_of_map(op.conv, start, stop) for start, stop in edges]
+    work = [stop - start for start, stop in edges]
+    if op.scatters and op.conv.batch == 1 and op.conv.touched_elements > 0:
+        work = [conv.touched_elements for conv in windows]
+    done = [0, *accumulate(work)]
+    for conv, (before, after) in zip(windows, pairwise(done), strict=True):
+        yield replace(op, m=op.m * after // done[-1] - op.m * before // done[-1], conv=conv)
+
+
+def _rows_of_map(conv: Conv, start: int, stop: int) -> Conv:
+    """The windows of some images or, of a single image, of some rows of the output map."""
+    if conv.batch > 1:
+        return replace(conv, batch=stop - start)
+    padding = conv.padding_h - start * conv.stride_h
+    return replace(conv, out_h=stop - start, padding_h=padding)
 
 
 def _column_parts(op: Op, axis: str, parts: int) -> Iterator[tuple[Op, int, int]]:
