@@ -85,7 +85,9 @@ def application(folder: Folder, *, host: str = "127.0.0.1") -> App:
         HTTPException: _http_error,
         OSError: _gone,
     }
-    return Guard(Starlette(routes=routes, exception_handlers=answers), host=host)
+    app = Starlette(routes=routes, exception_handlers=answers)
+    app.router.redirect_slashes = False
+    return Guard(app, host=host)
 
 
 def _file(name: str) -> Response:

@@ -104,7 +104,8 @@ def test_no_path_leads_outside(address: Address, root: str, parts: list[str], qu
      "/report/up/secret.html", "/report/%2Fetc/passwd", "/api/points/out.db",
      "/report/report.html%00", "/report/notes.txt", "/api/points/../secret.db",
      "//etc/passwd", "/static/..%2fapp.py", "/static/app.py", "/static/", "/report/", "/docs",
-     "/report/..\\secret.html", "/report/toy.db", "/api/points/report.html"],
+     "/report/..\\secret.html", "/static/../", "/static/../%2F", "/report/toy.db",
+     "/api/points/report.html"],
 )  # fmt: skip
 def test_what_is_not_shown_is_404(address: Address, target: str) -> None:
     status, headers, body = get(address, target)
