@@ -211,6 +211,8 @@ def window_elements(
 def _planes(conv: Conv, start: Int64, stop: Int64) -> Int64:
     """Planes of the input maps that output planes start to stop - 1 read, those of each image."""
     depth, last = conv.depth, stop - 1
+    if depth.is_single:
+        return np.asarray(np.maximum(0, stop - start))
     images = last // conv.out_d - start // conv.out_d
     own, end = start % conv.out_d, last % conv.out_d + 1
     several = depth.covered(own, conv.out_d) + depth.covered(0, end) + (images - 1) * depth.whole

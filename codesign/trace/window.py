@@ -40,6 +40,11 @@ class Axis:
         return self.dilation == 1 and self.kernel >= self.stride
 
     @property
+    def is_single(self) -> bool:
+        """Whether it has one position, which its one window reads: the depth of an image."""
+        return self.size == self.out == self.kernel == 1 and self.padding == 0
+
+    @property
     def whole(self) -> int:
         """Input positions that all windows together cover."""
         return int(self.covered(0, self.out))
